@@ -1,0 +1,33 @@
+"""From a Program to vendors' toolchains. A new target is one new file here that defines `TARGET`."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from types import MappingProxyType
+
+from neurodeploy.errors import unknown_name
+from neurodeploy.export.target import Target
+
+_NOT_TARGETS = ("lava_worker",)  # runs in Lava's own environment
+
+
+@cache
+def targets() -> MappingProxyType[str, Target]:
+    """name -> target, for every file of this folder that defines `TARGET`."""
+    found: dict[str, Target] = {}
+    for module in pkgutil.iter_modules(__path__):
+        if module.name in _NOT_TARGETS:
+            continue
+        target = getattr(importlib.import_module(f"{__name__}.{module.name}"), "TARGET", None)
+        if isinstance(target, Target):
+            found[target.name] = target
+    return MappingProxyType(found)
+
+
+def target(name: str) -> Target:
+    """The target of that name; raises UsageError naming the nearest known ones."""
+    if name not in targets():
+        raise unknown_name("target", name, targets())
+    return targets()[name]

@@ -1,0 +1,66 @@
+"""ChipModel: what a chip can store and compute, as data with its source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from neurodeploy.ir.nodes import Reset
+
+Evidence = Literal["measured-silicon", "bit-exact-sim", "statistical-sim", "modelled"]
+
+
+@dataclass(frozen=True)
+class ThresholdTrim:
+    """The knob with which a chip's thresholds can be moved after fabrication.
+
+    threshold' = threshold * (1 + span * code / (2**(bits - 1) - 1)), code in ±(2**(bits - 1) - 1).
+
+    Attributes:
+        per: "neuron" where each neuron has a code of its own, "layer" where a layer shares one.
+        bits: resolution of the trim.
+        span: largest relative change of the threshold.
+    """
+
+    per: Literal["neuron", "layer"]
+    bits: int
+    span: float
+
+    @property
+    def highest_code(self) -> int:
+        """The largest code; the smallest is its negative."""
+        return int(2 ** (self.bits - 1) - 1)
+
+
+@dataclass(frozen=True)
+class ChipModel:
+    """One chip, as data.
+
+    Attributes:
+        name: what a user types.
+        fixed_point: True where neurons compute as `FixedPointNeurons`, False for `FloatNeurons`.
+        weight_bits: of an integer weight, sign included.
+        resets: reset modes that the chip has.
+        threshold_max, bias_mantissa_max, bias_exponent_max: register limits (fixed point only).
+        trim: the threshold knob, or None.
+        evidence: what a number obtained with this model rests on.
+        sources: limit -> paper, table, or how it was established.
+    """
+
+    name: str
+    title: str
+    fixed_point: bool
+    weight_bits: int
+    resets: tuple[Reset, ...]
+    trim: ThresholdTrim | None
+    evidence: Evidence
+    threshold_max: int | None = None
+    bias_mantissa_max: int | None = None
+    bias_exponent_max: int | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def weight_max(self) -> int:
+        """Largest magnitude of a weight; symmetric, so that negating a network loses nothing."""
+        return int(2 ** (self.weight_bits - 1) - 1)

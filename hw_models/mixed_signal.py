@@ -1,0 +1,18 @@
+"""A generic mixed-signal chip: analogue neurons that differ from each other, digital spikes, a trim DAC per neuron."""
+
+from neurodeploy.hw_models.chip import ChipModel, ThresholdTrim
+
+CHIP = ChipModel(
+    name="mixed-signal",
+    title="generic mixed-signal chip (analogue neurons with a trim DAC)",
+    fixed_point=False,
+    weight_bits=12,
+    resets=("zero", "subtract"),
+    trim=ThresholdTrim(per="neuron", bits=7, span=1.0),
+    evidence="modelled",
+    sources={
+        "neuron": "discrete-time LIF of arXiv:2304.13289, Eq. 2 and 3; both reset modes of Rockpool 3.1.0",
+        "weights": "ours: 12 bits, fine enough to stand for a continuous weight and coarse enough for exact sums",
+        "trim": "ours: 7 bits over ±100 % of the nominal threshold; no particular chip is meant",
+    },
+)

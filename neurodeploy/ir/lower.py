@@ -1,0 +1,144 @@
+"""Lowering: Network -> layers of neurons fed by synapses, with pooling and flattening folded into the synapses.
+
+Exact in the weights: nothing is rounded, an average pool divides the weights by its window. What cannot be written as
+"pool, then weigh, then integrate" is refused with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from neurodeploy.errors import UsageError
+from neurodeploy.ir.arrays import FloatArray, Shape, frozen_floats
+from neurodeploy.ir.network import Edge, Network
+from neurodeploy.ir.nodes import (
+    LIF,
+    AvgPool2d,
+    Conv2d,
+    Flatten,
+    Input,
+    Linear,
+    MembraneReadout,
+
+    SpikeCountReadout,
+    SumPool2d,
+)
+from neurodeploy.ir.program import INPUT, ReadoutKind
+from neurodeploy.ir.synapses import ConvSynapses, DenseSynapses, Synapses, Weights
+
+
+@dataclass(frozen=True, eq=False)
+class LoweredLayer:
+    """A layer before quantisation: float synapses, the bias per neuron, and the neuron node.
+
+    Attributes:
+        bias: shape of the layer, unit of potential per step.
+    """
+
+    name: str
+    shape: Shape
+    synapses: tuple[Synapses, ...]
+    bias: FloatArray
+    neuron: LIF | MembraneReadout
+
+
+@dataclass(frozen=True, eq=False)
+class LoweredNetwork:
+    """The layers of a Network in topological order."""
+
+    input: Input
+    layers: tuple[LoweredLayer, ...]
+    readout: ReadoutKind
+    steps: int
+
+
+def lower(network: Network) -> LoweredNetwork:
+    """Folds every chain of nodes between two neuron nodes into synapses.
+
+    Raises:
+        UsageError: naming the nodes of a chain that no chip's synapses can express.
+    """
+    layers = []
+    for name in network.order:
+        node = network.nodes[name]
+        if isinstance(node, LIF | MembraneReadout):
+            layers.append(_lower_layer(network, name, node))
+    kind: ReadoutKind = "membrane" if isinstance(layers[-1].neuron, MembraneReadout) else "spike_count"
+    counted = network.incoming(network.readout)[0].source
+    if kind == "spike_count" and layers[-1].name != counted:
+        layers.sort(key=lambda layer: layer.name == counted)
+        if any(s.source == counted and s.delay == 0 for layer in layers for s in layer.synapses):
+            raise UsageError(f"node {counted}: the layer that is counted must be the last one")
+    return LoweredNetwork(network.input, tuple(layers), kind, network.steps)
+
+
+def _lower_layer(network: Network, name: str, node: LIF | MembraneReadout) -> LoweredLayer:
+    shape = network.shapes[name]
+    bias = np.zeros(shape)
+    synapses = []
+    for chain in _chains(network, name):
+        folded, chain_bias = _fold(network, chain, name)
+        synapses.append(folded)
+        bias += chain_bias if len(shape) == 1 else chain_bias[:, None, None]
+    return LoweredLayer(name, shape, tuple(synapses), frozen_floats(bias), node)
+
+
+def _chains(network: Network, name: str) -> Iterator[list[Edge]]:
+    """Every path of edges from a neuron node or the Input into `name`, source first."""
+    pending = [[edge] for edge in reversed(network.incoming(name))]
+    while pending:
+        path = pending.pop()
+        source = network.nodes[path[0].source]
+        if isinstance(source, LIF | Input):
+            yield path
+        elif isinstance(source, MembraneReadout | SpikeCountReadout):
+            raise UsageError(f"node {path[0].source}: a readout feeds nothing")
+        else:
+            pending.extend([edge, *path] for edge in reversed(network.incoming(path[0].source)))
+
+
+def _fold(network: Network, path: list[Edge], target: str) -> tuple[Synapses, FloatArray]:
+    """The synapses of one chain and the bias that it brings per output channel or feature."""
+    source, names = path[0].source, [edge.target for edge in path[:-1]]
+    delay = sum(edge.delay for edge in path)
+    described = " -> ".join([source, *names, target])
+    if delay > 1:
+        raise UsageError(f"{described}: more than one step of delay")
+    pool, divisor, flat, weighted = 1, 1.0, False, ""
+    for name in names:
+        node = network.nodes[name]
+        if weighted and not isinstance(node, Flatten):
+            raise UsageError(f"{described}: {name} follows {weighted} without neurons between them; move it")
+        if isinstance(node, SumPool2d | AvgPool2d):
+            pool *= node.kernel
+            divisor *= node.kernel**2 if isinstance(node, AvgPool2d) else 1
+        elif isinstance(node, Conv2d | Linear):
+            weighted = name
+        flat = flat or isinstance(node, Flatten)
+    origin = INPUT if isinstance(network.nodes[source], Input) else source
+    weight_node = network.nodes[weighted] if weighted else None
+    channels = network.shapes[path[-1].source][0]
+    if isinstance(weight_node, Conv2d):
+        if flat:
+            raise UsageError(f"{described}: a Flatten after the convolution {weighted} is not supported")
+        return _convolution(weighted, origin, weight_node, divisor, pool, delay), weight_node.bias
+    if isinstance(weight_node, Linear):
+        return DenseSynapses(weighted, origin, _scaled(weight_node.weight, divisor), pool, delay), weight_node.bias
+    if flat or len(network.shapes[target]) == 1:
+        return DenseSynapses(target, origin, _scaled(np.eye(channels), divisor), pool, delay), np.zeros(channels)
+    identity = Conv2d(np.ones((channels, 1, 1, 1)), np.zeros(channels), groups=channels)
+    return _convolution(target, origin, identity, divisor, pool, delay), identity.bias
+
+
+def _convolution(name: str, source: str, node: Conv2d, divisor: float, pool: int, delay: int) -> Synapses:
+    weight = _scaled(node.weight, divisor)
+    return ConvSynapses(name, source, weight, node.stride, node.padding, node.dilation, node.groups, pool, delay)
+
+
+def _scaled(weight: FloatArray, divisor: float) -> Weights:
+    return frozen_floats(weight / divisor)
+
+

@@ -1,0 +1,187 @@
+"""Program: the numbers that a chip stores, and what they compute.
+
+Weights are integers in every Program. The neurons are of one of two kinds: fixed-point (Loihi 2) or floating-point
+(mixed-signal and ideal chips), and every layer of a Program has the same kind. `neurodeploy.simulate.reference` is the
+executable meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+
+from neurodeploy.errors import UsageError
+from neurodeploy.ir.arrays import FloatArray, IntArray, Shape, frozen_floats, frozen_ints
+from neurodeploy.ir.nodes import RESETS, Input, Reset
+from neurodeploy.ir.synapses import Synapses
+
+INPUT = "input"
+VOLTAGE_UNIT_BITS = 6  # a weight unit is 64 voltage units, and so is a threshold unit (Lava LIF, fixed point)
+DECAY_ONE = 4096  # a voltage decay of 4096 forgets everything, 0 keeps everything
+STATE_LIMIT = 2**23  # current and voltage registers hold 24 bits with sign
+
+ReadoutKind = Literal["membrane", "spike_count"]
+
+
+@dataclass(frozen=True, eq=False)
+class FixedPointNeurons:
+    """Loihi 2's leaky integrate-and-fire neuron as lava-nc 0.10.0 computes it (`Loihi2SimCfg(select_tag="fixed_pt")`).
+
+    With current decay 4095 (no memory in the current), for the summed weights a[t]:
+
+        u[t] = a[t] << 6, less 2^24 where above 2^23, plus 2^24 where at or below -2^23
+        v[t] = clip(trunc(v[t-1] * (4096 - voltage_decay) / 4096) + u[t] + (bias_mantissa << bias_exponent), ±(2^23 - 1))
+        o[t] = 1 if v[t] > threshold << 6;   v[t] = 0 where it fired
+
+    Attributes:
+        voltage_decay: integers in [0, 4096]; a scalar array or one per neuron.
+        threshold: integers, weight units; a scalar array or one per neuron.
+        bias_mantissa: integers, shape of the layer.
+        bias_exponent: integer in [0, 7].
+    """
+
+    voltage_decay: IntArray
+    threshold: IntArray
+    bias_mantissa: IntArray
+    bias_exponent: int
+
+    def __post_init__(self) -> None:
+        for name in ("voltage_decay", "threshold", "bias_mantissa"):
+            object.__setattr__(self, name, frozen_ints(getattr(self, name)))
+        if self.voltage_decay.min() < 0 or self.voltage_decay.max() > DECAY_ONE:
+            raise UsageError(f"voltage decay outside [0, {DECAY_ONE}]")
+        if self.threshold.min() < 0:
+            raise UsageError(f"threshold {self.threshold.min()}: must not be negative")
+
+    @property
+    def bias(self) -> IntArray:
+        """Bias per step in voltage units."""
+        return self.bias_mantissa << np.int64(self.bias_exponent)
+
+
+@dataclass(frozen=True, eq=False)
+class FloatNeurons:
+    """The LIF neuron of `neurodeploy.ir.nodes.LIF` in double precision, with x[t] = scale * a[t] + bias.
+
+    `scale` (of the layer) is a power of two and a[t] an integer sum, so that x[t] does not depend on the order of
+    summation: any simulator that adds in double precision gets the same bits.
+
+    Attributes:
+        decay: fractions in [0, 1]; a scalar array or one per neuron.
+        threshold: a scalar array or one per neuron.
+        bias: shape of the layer.
+    """
+
+    decay: FloatArray
+    threshold: FloatArray
+    bias: FloatArray
+    reset: Reset = "zero"
+    fires_at_threshold: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("decay", "threshold", "bias"):
+            array = frozen_floats(getattr(self, name))
+            if np.isnan(array).any():
+                raise UsageError(f"{name} is not a number")
+            object.__setattr__(self, name, array)
+        if self.decay.min() < 0 or self.decay.max() > 1:
+            raise UsageError("decay outside [0, 1]")
+        if self.threshold.min() < 0:
+            raise UsageError(f"threshold {self.threshold.min()}: must not be negative")
+        if self.reset not in RESETS:
+            raise UsageError(f"reset {self.reset!r}: allowed are {', '.join(RESETS)}")
+
+
+Neurons = FixedPointNeurons | FloatNeurons
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """Neurons and the synapses that feed them.
+
+    Attributes:
+        shape: of the neurons, (C, H, W) or (n,).
+        scale: the Network's unit of potential per weight unit.
+        fires: False for a membrane readout, which only integrates.
+    """
+
+    name: str
+    shape: Shape
+    synapses: tuple[Synapses, ...]
+    neurons: Neurons
+    scale: float
+    fires: bool = True
+
+    def __post_init__(self) -> None:
+        if self.name == INPUT or not self.synapses:
+            raise UsageError(f"layer {self.name}: the name 'input' is taken, and at least one synapse is needed")
+        if not (np.isfinite(self.scale) and self.scale > 0):
+            raise UsageError(f"layer {self.name}: scale {self.scale} must be finite and positive")
+        for synapses in self.synapses:
+            frozen_ints(synapses.weight)
+        for name in ("voltage_decay", "threshold", "bias_mantissa", "decay", "bias"):
+            values = getattr(self.neurons, name, None)
+            if values is not None and values.shape not in ((), self.shape):
+                raise UsageError(f"layer {self.name}: {name} of shape {values.shape} for neurons of shape {self.shape}")
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """What a chip runs: layers in an order in which each comes after its sources.
+
+    Attributes:
+        chip: the name of the chip model that it was made for.
+        steps: number of time steps T.
+        input: shape, scale and bits of the integers that come in.
+        readout: "membrane" (sum of the last layer's potential over time) or "spike_count" (sum of its spikes).
+        shapes: name -> shape of every source, the input included.
+    """
+
+    chip: str
+    steps: int
+    input: Input
+    layers: tuple[Layer, ...]
+    readout: ReadoutKind
+    shapes: Mapping[str, Shape] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise UsageError("a program has at least one layer")
+        if self.steps < 1:
+            raise UsageError(f"steps {self.steps}: must be at least 1")
+        names = [layer.name for layer in self.layers]
+        if len(set(names)) != len(names):
+            raise UsageError(f"layer names must differ: {names}")
+        shapes = {INPUT: self.input.shape} | {layer.name: layer.shape for layer in self.layers}
+        object.__setattr__(self, "shapes", MappingProxyType(shapes))
+        seen = {INPUT}
+        kinds = {type(layer.neurons) for layer in self.layers}
+        if len(kinds) != 1:
+            raise UsageError("all layers of a program have the same kind of neurons")
+        for layer in self.layers:
+            _check_synapses(layer, seen, self.shapes)
+            seen.add(layer.name)
+        if any(not layer.fires for layer in self.layers[:-1]) or self.layers[-1].fires != (
+            self.readout == "spike_count"
+        ):
+            raise UsageError("only the last layer of a membrane readout does not fire")
+
+    @property
+    def fixed_point(self) -> bool:
+        """True where the neurons are fixed-point."""
+        return isinstance(self.layers[0].neurons, FixedPointNeurons)
+
+
+def _check_synapses(layer: Layer, before: set[str], shapes: Mapping[str, Shape]) -> None:
+    for synapses in layer.synapses:
+        if synapses.source not in shapes:
+            raise UsageError(f"layer {layer.name}: synapses {synapses.name} come from an unknown {synapses.source!r}")
+        if synapses.delay == 0 and synapses.source not in before:
+            raise UsageError(f"layer {layer.name}: {synapses.source} must come before it, or be delayed by one step")
+        shape = synapses.output_shape(shapes[synapses.source])
+        if shape != layer.shape:
+            raise UsageError(f"layer {layer.name}: synapses {synapses.name} bring {shape}, the layer is {layer.shape}")

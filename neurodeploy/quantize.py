@@ -1,0 +1,241 @@
+"""Quantisation: Network + chip -> Program, with weights, thresholds, biases and decays rounded jointly.
+
+Per layer one scale s is chosen, the Network's unit of potential per weight unit:
+
+    weight_int = round(weight * source_scale / s),   |weight_int| <= 2^(bits-1) - 1
+
+For fixed-point neurons (Loihi 2) the threshold takes part in the choice: only scales at which the threshold is an
+integer are tried, s = threshold / q, so that it is not rounded at all. Neurons that fire at equality use
+s = 64 threshold / (64 q + 1), because v >= 64 q + 1 is the strict v > 64 q that the chip computes. Among these scales
+the one is taken at which the layer, behind the quantised layers before it, differs least from the float network on
+calibration data.
+
+For floating-point neurons s is the smallest power of two that holds the weights; nothing but the weights is rounded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy.errors import DesignRuleError
+from neurodeploy.hw_models.chip import ChipModel
+from neurodeploy.ir.arrays import FloatArray, IntArray, frozen_ints
+from neurodeploy.ir.lower import LoweredLayer, LoweredNetwork, lower
+from neurodeploy.ir.network import Network
+from neurodeploy.ir.nodes import LIF
+from neurodeploy.ir.program import (
+    DECAY_ONE,
+    INPUT,
+    VOLTAGE_UNIT_BITS,
+    FixedPointNeurons,
+    FloatNeurons,
+    Layer,
+    Neurons,
+    Program,
+)
+from neurodeploy.ir.synapses import Synapses, extreme_sums
+
+_UNIT = 2**VOLTAGE_UNIT_BITS
+# Tried around the scale at which the largest weight just fits: below 1 coarser, above 1 finer with large weights clipped.
+_RELATIVE_SCALES = (0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.8, 2.2)
+# A readout that never fires must stay below the largest threshold for all steps; it is scaled to this share of it.
+_READOUT_HEADROOM = 0.9
+
+
+def quantize(network: Network, chip: ChipModel, calibration: NDArray[Any] | None = None) -> Program:
+    """The Program that a chip stores for a network.
+
+    Args:
+        network: the float network.
+        chip: the chip model.
+        calibration: integer inputs, (B, *shape) or (T, B, *shape), on which scales are chosen. Without it the scale at
+            which the largest weight just fits is taken.
+
+    Raises:
+        DesignRuleError: naming every layer that the chip cannot hold.
+    """
+    lowered = lower(network)
+    violations = [f"layer {layer.name}: {text}" for layer in lowered.layers for text in _violations(layer, chip)]
+    if violations:
+        raise DesignRuleError(chip.name, violations)
+    if not chip.fixed_point:
+        layers = tuple(_float_layer(lowered, layer, chip) for layer in lowered.layers)
+        return Program(chip.name, network.steps, network.input, layers, lowered.readout)
+    if calibration is None:
+        layers = tuple(_fixed_layer(lowered, one, chip, _candidates(lowered, one, chip, (1.0,))[0]) for one in lowered.layers)
+        return Program(chip.name, network.steps, network.input, layers, lowered.readout)
+    return _searched(lowered, chip, calibration)
+
+
+def _violations(layer: LoweredLayer, chip: ChipModel) -> list[str]:
+    """What no scale can mend."""
+    found = []
+    if isinstance(layer.neuron, LIF) and layer.neuron.reset not in chip.resets:
+        found.append(
+            f"reset {layer.neuron.reset!r}: {chip.name} has {', '.join(map(repr, chip.resets))}; train with such a reset"
+        )
+    if chip.fixed_point and isinstance(layer.neuron, LIF):
+        finest = _finest_threshold(layer, chip)
+        if finest < 1:
+            found.append(
+                f"bias up to {np.abs(layer.bias).max():.4g} with threshold {layer.neuron.threshold:.4g}: the bias register "
+                f"of {chip.name} holds at most {_bias_limit(chip) / _UNIT:.0f} times the smallest threshold"
+            )
+    return found
+
+
+# --- floating-point neurons ---------------------------------------------------------------------------------------
+
+
+def _float_layer(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel) -> Layer:
+    scale = float(2.0 ** np.ceil(np.log2(_largest_weight(lowered, layer) / chip.weight_max)))
+    neuron = layer.neuron
+    neurons: Neurons
+    if isinstance(neuron, LIF):
+        neurons = FloatNeurons(
+            np.array(neuron.decay), np.array(neuron.threshold), layer.bias, neuron.reset, neuron.fires_at_threshold
+        )
+    else:
+        neurons = FloatNeurons(np.array(neuron.decay), np.array(np.inf), layer.bias)
+    return _layer(lowered, layer, chip, neurons, scale)
+
+
+# --- fixed-point neurons ------------------------------------------------------------------------------------------
+
+
+def _searched(lowered: LoweredNetwork, chip: ChipModel, calibration: NDArray[Any]) -> Program:
+    """Layer by layer, the scale whose output on the calibration data differs least from the float network's."""
+    from neurodeploy.hw_models.ideal import CHIP as IDEAL
+    from neurodeploy.simulate import engine
+
+    wanted = engine.run(
+        Program(
+            IDEAL.name,
+            lowered.steps,
+            lowered.input,
+            tuple(_float_layer(lowered, layer, IDEAL) for layer in lowered.layers),
+            lowered.readout,
+        ),
+        calibration,
+    )
+    done: tuple[Layer, ...] = ()
+    for layer in lowered.layers:
+        best: tuple[float, Layer] | None = None
+        for scale in _candidates(lowered, layer, chip, _RELATIVE_SCALES):
+            candidate = _fixed_layer(lowered, layer, chip, scale)
+            readout = lowered.readout if layer is lowered.layers[-1] else "spike_count"
+            # Delayed synapses may come from layers that are not quantised yet; they are left out of the comparison.
+            present = {INPUT, layer.name} | {other.name for other in done}
+            parts = tuple(_restricted(other, present) for other in (*done, candidate))
+            got = engine.run(Program(chip.name, lowered.steps, lowered.input, parts, readout), calibration)
+            if candidate.fires:
+                difference = float(np.mean(got.spikes[layer.name] != wanted.spikes[layer.name]))
+            else:
+                difference = float(np.abs(got.readout * candidate.scale / _UNIT - wanted.readout).mean())
+            if best is None or difference < best[0]:
+                best = (difference, candidate)
+        assert best is not None  # _candidates is never empty: _violations has refused what it could not serve
+        done = (*done, best[1])
+    return Program(chip.name, lowered.steps, lowered.input, done, lowered.readout)
+
+
+def _restricted(layer: Layer, present: set[str]) -> Layer:
+    return replace(layer, synapses=tuple(one for one in layer.synapses if one.source in present))
+
+
+def _candidates(
+    lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel, relative: tuple[float, ...]
+) -> list[float]:
+    """Scales at which the threshold is an integer and every register holds, near the one that just fits the weights."""
+    fitting = _largest_weight(lowered, layer) / chip.weight_max
+    if not isinstance(layer.neuron, LIF):
+        return [max(fitting, _readout_scale(lowered, layer, chip)) / min(1.0, factor) for factor in relative if factor <= 1]
+    finest = _finest_threshold(layer, chip)
+    thresholds = {int(np.clip(np.floor(layer.neuron.threshold / fitting * factor), 1, finest)) for factor in relative}
+    extra = 1 if layer.neuron.fires_at_threshold else 0
+    return [_UNIT * layer.neuron.threshold / (_UNIT * q + extra) for q in sorted(thresholds)]
+
+
+def _finest_threshold(layer: LoweredLayer, chip: ChipModel) -> int:
+    """The largest integer threshold at which threshold and bias registers hold (0: there is none)."""
+    assert isinstance(layer.neuron, LIF) and chip.threshold_max is not None
+    bias = float(np.abs(layer.bias).max())
+    limit = float(chip.threshold_max)
+    if bias > 0:
+        limit = min(limit, _bias_limit(chip) / _UNIT * layer.neuron.threshold / bias)
+    return int(limit)
+
+
+def _bias_limit(chip: ChipModel) -> int:
+    """Largest bias in voltage units."""
+    assert chip.bias_mantissa_max is not None and chip.bias_exponent_max is not None
+    return chip.bias_mantissa_max << chip.bias_exponent_max
+
+
+def _readout_scale(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel) -> float:
+    """The smallest scale at which a readout's potential can never reach the largest threshold, nor its bias overflow."""
+    assert chip.threshold_max is not None
+    per_step = float(np.abs(layer.bias).max())
+    for synapses in layer.synapses:
+        low, high = extreme_sums(synapses, 0, _highest(lowered, synapses))
+        per_step += max(-low, high) * _source_scale(lowered, synapses)
+    decay = layer.neuron.decay
+    steps = lowered.steps if decay == 1 else (1 - decay**lowered.steps) / (1 - decay)
+    bias_scale = float(np.abs(layer.bias).max()) * _UNIT / _bias_limit(chip)
+    return max(per_step * steps / (_READOUT_HEADROOM * chip.threshold_max), bias_scale)
+
+
+def _fixed_layer(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel, scale: float) -> Layer:
+    assert chip.threshold_max is not None
+    if isinstance(layer.neuron, LIF):
+        extra = 1 if layer.neuron.fires_at_threshold else 0
+        threshold = round((layer.neuron.threshold / scale * _UNIT - extra) / _UNIT)
+    else:
+        threshold = chip.threshold_max
+    mantissa, exponent = _bias(layer.bias * (_UNIT / scale), chip)
+    decay = DECAY_ONE - round(layer.neuron.decay * DECAY_ONE)
+    neurons = FixedPointNeurons(frozen_ints(decay), frozen_ints(threshold), mantissa, exponent)
+    return _layer(lowered, layer, chip, neurons, scale)
+
+
+def _bias(units: FloatArray, chip: ChipModel) -> tuple[IntArray, int]:
+    """(mantissa, exponent): the smallest exponent at which every mantissa fits."""
+    assert chip.bias_mantissa_max is not None and chip.bias_exponent_max is not None
+    for exponent in range(chip.bias_exponent_max + 1):
+        mantissa = np.rint(units / 2**exponent).astype(np.int64)
+        if np.abs(mantissa).max() <= chip.bias_mantissa_max:
+            return frozen_ints(mantissa), exponent
+    limit = chip.bias_mantissa_max  # reached by rounding alone: the scales tried respect the limit itself
+    return frozen_ints(np.clip(mantissa, -limit, limit)), exponent
+
+
+# --- both ---------------------------------------------------------------------------------------------------------
+
+
+def _layer(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel, neurons: Neurons, scale: float) -> Layer:
+    synapses = tuple(_rounded(lowered, one, chip, scale) for one in layer.synapses)
+    return Layer(layer.name, layer.shape, synapses, neurons, scale, fires=isinstance(layer.neuron, LIF))
+
+
+def _rounded(lowered: LoweredNetwork, synapses: Synapses, chip: ChipModel, scale: float) -> Synapses:
+    exact = synapses.weight * (_source_scale(lowered, synapses) / scale)
+    weight = np.clip(np.rint(exact), -chip.weight_max, chip.weight_max).astype(np.int64)
+    return replace(synapses, weight=frozen_ints(weight))
+
+
+def _largest_weight(lowered: LoweredNetwork, layer: LoweredLayer) -> float:
+    """Largest |weight| × source scale; 1 where all weights are zero, so that a scale exists."""
+    largest = max(float(np.abs(one.weight).max()) * _source_scale(lowered, one) for one in layer.synapses)
+    return largest or 1.0
+
+
+def _source_scale(lowered: LoweredNetwork, synapses: Synapses) -> float:
+    return lowered.input.scale if synapses.source == INPUT else 1.0
+
+
+def _highest(lowered: LoweredNetwork, synapses: Synapses) -> int:
+    return int(2**lowered.input.bits - 1) if synapses.source == INPUT else 1

@@ -1,0 +1,263 @@
+"""The torch engine: many chips × many samples in one pass, equal to the reference bit for bit.
+
+Sums of integers are exact in float32 while they stay below 2^24 and in float64 below 2^53, whatever the order of
+summation; which of the two a layer needs is proved from its weights. Neurons compute in float64, where every operation
+of the reference (multiply, add, truncate, compare) is exact or rounds alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from neurodeploy.hw_models.noise import ThermalNoise
+from neurodeploy.ir.arrays import IntArray
+from neurodeploy.ir.program import (
+    DECAY_ONE,
+    INPUT,
+    STATE_LIMIT,
+    VOLTAGE_UNIT_BITS,
+    FixedPointNeurons,
+    FloatNeurons,
+    Layer,
+    Program,
+)
+from neurodeploy.ir.synapses import ConvSynapses, Synapses, extreme_sums
+from neurodeploy.simulate.recording import Recording, check_inputs
+
+_UNIT = 2.0**VOLTAGE_UNIT_BITS
+_FLOAT32_EXACT = 2.0**24
+_CHUNK_VALUES = 2**19  # neuron values of the largest layer per chunk: 4 MB in float64, about what a core's cache holds
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """What a population of chips decided and how often its neurons fired.
+
+    Attributes:
+        readout: (chips, B, classes), summed over time.
+        spike_counts: layer -> (chips, *shape), summed over steps and samples.
+    """
+
+    readout: NDArray[Any]
+    spike_counts: Mapping[str, IntArray]
+
+    @property
+    def decisions(self) -> IntArray:
+        """(chips, B) the class with the largest readout; the lowest of equals."""
+        return np.asarray(self.readout.argmax(axis=-1), dtype=np.int64)
+
+
+def run(program: Program, inputs: NDArray[Any], thermal: ThermalNoise | None = None, first_sample: int = 0) -> Recording:
+    """One chip with all spikes and potentials recorded; arguments and errors as `reference.run`."""
+    batch, _ = check_inputs(program, inputs)
+    stack = _Stack([program], [thermal])
+    trace = _Trace([], [])
+    readout, _ = stack.run(inputs, slice(0, batch), first_sample, trace)
+    kind = np.int64 if program.fixed_point else np.float64
+    names = [layer.name for layer in program.layers]
+    firing = {layer.name for layer in program.layers if layer.fires}
+    spikes = {name: torch.stack([step[name][0] for step in trace.spikes]).byte().numpy() for name in names if name in firing}
+    potentials = {name: torch.stack([step[name][0] for step in trace.potentials]).numpy().astype(kind) for name in names}
+    return Recording(spikes, potentials, readout[0].numpy().astype(kind))
+
+
+def run_chips(
+    programs: Sequence[Program], inputs: NDArray[Any], thermal: Sequence[ThermalNoise | None] | None = None
+) -> Counts:
+    """Many chips on the same samples.
+
+    Args:
+        programs: one per chip, the same layers and geometry; arrays that are the same object in all are computed once.
+        inputs: integers, (B, *shape) shown at every step, or (T, B, *shape).
+        thermal: noise per chip, or None.
+    """
+    batch, _ = check_inputs(programs[0], inputs)
+    noises = list(thermal) if thermal is not None else [None] * len(programs)
+    widest = max(int(np.prod(layer.shape)) for layer in programs[0].layers)
+    samples = max(1, min(batch, _CHUNK_VALUES // widest))
+    chips = max(1, _CHUNK_VALUES // (widest * samples))
+    readouts = []
+    counts: dict[str, list[torch.Tensor]] = {layer.name: [] for layer in programs[0].layers if layer.fires}
+    for first_chip in range(0, len(programs), chips):
+        part = slice(first_chip, first_chip + chips)
+        stack = _Stack(programs[part], noises[part])
+        results = [stack.run(inputs, slice(s, min(s + samples, batch)), s) for s in range(0, batch, samples)]
+        readouts.append(torch.cat([readout for readout, _ in results], dim=1))
+        for name, collected in counts.items():
+            collected.append(torch.stack([spikes[name] for _, spikes in results]).sum(dim=0))
+    kind = np.int64 if programs[0].fixed_point else np.float64
+    return Counts(
+        torch.cat(readouts).numpy().astype(kind),
+        {name: torch.cat(collected).numpy().astype(np.int64) for name, collected in counts.items()},
+    )
+
+
+@dataclass
+class _Trace:
+    spikes: list[dict[str, torch.Tensor]]
+    potentials: list[dict[str, torch.Tensor]]
+
+
+class _Stack:
+    """Programs of several chips stacked along a leading axis; tensors are (chips, B, *shape).
+
+    A leading axis of 1 stands for what all chips share: it broadcasts, so that it is computed once.
+    """
+
+    def __init__(self, programs: Sequence[Program], thermal: Sequence[ThermalNoise | None]) -> None:
+        self.program = programs[0]
+        self.chips = len(programs)
+        self.thermal = thermal
+        self.layers = [_StackedLayer([p.layers[i] for p in programs], self.program) for i in range(len(programs[0].layers))]
+
+    def run(
+        self, inputs: NDArray[Any], samples: slice, first_sample: int, trace: _Trace | None = None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """(readout (chips, B, classes), spike counts (chips, *shape)) of some samples."""
+        _, static = check_inputs(self.program, inputs)
+        chosen = inputs[samples] if static else inputs[:, samples]
+        frames = torch.from_numpy(np.ascontiguousarray(chosen, dtype=np.float32))
+        batch = samples.stop - samples.start
+        output: dict[str, torch.Tensor] = {}
+        state: dict[str, torch.Tensor] = {}
+        for layer in self.layers:
+            state[layer.name] = torch.zeros((1, batch, *layer.shape), dtype=torch.float64)
+            output[layer.name] = torch.zeros((1, batch, *layer.shape), dtype=torch.float32)
+        counts = {layer.name: torch.zeros((self.chips, *layer.shape)) for layer in self.layers if layer.fires}
+        readout = torch.zeros((self.chips, batch, *self.layers[-1].shape), dtype=torch.float64)
+        constant: dict[str, torch.Tensor] = {}
+        for step in range(self.program.steps):
+            before = dict(output)
+            output[INPUT] = (frames if static else frames[step])[None]
+            for layer in self.layers:
+                if static and layer.from_input_only:
+                    if layer.name not in constant:
+                        constant[layer.name] = layer.current(output, before)
+                    weighted = constant[layer.name]
+                else:
+                    weighted = layer.current(output, before)
+                noise = self._noise(layer, step, first_sample, batch)
+                state[layer.name], output[layer.name] = layer.update(state[layer.name], weighted, noise)
+                if layer.fires:
+                    counts[layer.name] += output[layer.name].sum(dim=1)
+            readout += (output if self.layers[-1].fires else state)[self.layers[-1].name]
+            if trace is not None:
+                trace.spikes.append({layer.name: output[layer.name] for layer in self.layers if layer.fires})
+                trace.potentials.append({layer.name: state[layer.name] for layer in self.layers})
+        return readout, counts
+
+    def _noise(self, layer: _StackedLayer, step: int, first: int, batch: int) -> torch.Tensor | None:
+        if not layer.fires or all(noise is None for noise in self.thermal):
+            return None
+        drawn = [
+            np.zeros((batch, *layer.shape)) if noise is None else noise.draw(layer.name, layer.shape, step, first, batch)
+            for noise in self.thermal
+        ]
+        return torch.from_numpy(np.stack(drawn))
+
+
+class _StackedLayer:
+    """One layer of all chips of a stack."""
+
+    def __init__(self, layers: Sequence[Layer], program: Program) -> None:
+        first = layers[0]
+        self.name, self.shape, self.fires = first.name, first.shape, first.fires
+        self.scale, self.fixed_point = first.scale, program.fixed_point
+        self.synapses = [_StackedSynapses([layer.synapses[i] for layer in layers], program) for i in range(len(first.synapses))]
+        self.from_input_only = all(synapses.source == INPUT for synapses in first.synapses)
+        self.neurons = first.neurons
+        neurons = [layer.neurons for layer in layers]
+        dimensions = len(self.shape)
+        if isinstance(self.neurons, FixedPointNeurons):
+            self.retention = _stacked([DECAY_ONE - n.voltage_decay for n in neurons if isinstance(n, FixedPointNeurons)], dimensions) / DECAY_ONE
+            self.threshold = _stacked([n.threshold for n in neurons], dimensions) * _UNIT
+        else:
+            self.retention = _stacked([n.decay for n in neurons if isinstance(n, FloatNeurons)], dimensions)
+            self.threshold = _stacked([n.threshold for n in neurons], dimensions)
+        self.bias = _stacked([n.bias for n in neurons], dimensions)
+
+    def current(self, output: Mapping[str, torch.Tensor], before: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The summed integer weights of one step, in float64."""
+        total = self.synapses[0].current(output, before)
+        for synapses in self.synapses[1:]:
+            total = total + synapses.current(output, before)
+        return total
+
+    def update(
+        self, state: torch.Tensor, weighted: torch.Tensor, noise: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(potential after reset, spikes as float32) of one step; the equations of `reference.update`."""
+        potential = self._integrate(state, weighted, noise)
+        if not self.fires:
+            return potential, torch.zeros((), dtype=torch.float32)
+        if isinstance(self.neurons, FloatNeurons) and self.neurons.fires_at_threshold:
+            fired = potential >= self.threshold
+        else:
+            fired = potential > self.threshold
+        if isinstance(self.neurons, FloatNeurons) and self.neurons.reset == "subtract":
+            return torch.where(fired, potential - self.threshold, potential), fired.float()
+        return potential.masked_fill(fired, 0.0), fired.float()
+
+    def _integrate(self, state: torch.Tensor, weighted: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
+        if not self.fixed_point:
+            driven = weighted * self.scale + self.bias
+            return state * self.retention + (driven if noise is None else driven + noise)
+        shifted = weighted * _UNIT
+        wrapped = torch.where(shifted > STATE_LIMIT, shifted - 2 * STATE_LIMIT, shifted)
+        wrapped = torch.where(shifted <= -STATE_LIMIT, shifted + 2 * STATE_LIMIT, wrapped)
+        potential = (state * self.retention).trunc_() + (wrapped + self.bias)
+        if noise is not None:
+            potential += noise
+        return potential.clamp_(-(STATE_LIMIT - 1), STATE_LIMIT - 1)
+
+
+class _StackedSynapses:
+    """The synapses of one connection in all chips of a stack."""
+
+    def __init__(self, synapses: Sequence[Synapses], program: Program) -> None:
+        first = synapses[0]
+        self.geometry = first
+        kept = synapses[:1] if all(one.weight is first.weight for one in synapses) else synapses
+        highest = 2**program.input.bits - 1 if first.source == INPUT else 1
+        bound = max(extreme_sums(one, -highest, highest)[1] for one in kept)
+        self.wraps = program.fixed_point and isinstance(first, ConvSynapses) and bound >= STATE_LIMIT
+        self.dtype = torch.float32 if bound < _FLOAT32_EXACT else torch.float64
+        self.weights = [torch.from_numpy(one.weight.astype(np.float64)).to(self.dtype) for one in kept]
+
+    def current(self, output: Mapping[str, torch.Tensor], before: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """(chips or 1, B, *shape of the target) in float64."""
+        source = (before if self.geometry.delay else output)[self.geometry.source].to(self.dtype)
+        if len(self.weights) == 1:
+            flat = self._weigh(source.flatten(0, 1), self.weights[0])
+            result = flat.unflatten(0, source.shape[:2])
+        else:
+            chips = [source[i if len(source) > 1 else 0] for i in range(len(self.weights))]
+            result = torch.stack([self._weigh(one, weight) for one, weight in zip(chips, self.weights, strict=True)])
+        result = result.double()
+        if self.wraps:
+            result = torch.remainder(result + STATE_LIMIT, 2.0 * STATE_LIMIT) - STATE_LIMIT
+        return result
+
+    def _weigh(self, source: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Pools (B, *shape) and applies one chip's weights."""
+        g = self.geometry
+        if g.pool > 1:
+            source = torch.nn.functional.avg_pool2d(source, g.pool, divisor_override=1)
+        if isinstance(g, ConvSynapses):
+            return torch.nn.functional.conv2d(source, weight, None, g.stride, g.padding, g.dilation, g.groups)
+        return source.flatten(1) @ weight.T
+
+
+def _stacked(arrays: Sequence[NDArray[Any]], dimensions: int) -> torch.Tensor:
+    """(chips or 1, 1, *shape) in float64; a leading 1 where all chips share the array."""
+    kept = arrays[:1] if all(np.array_equal(array, arrays[0]) for array in arrays) else arrays
+    tensor = torch.from_numpy(np.stack(kept).astype(np.float64))
+    if tensor.ndim == 1:
+        tensor = tensor.reshape(-1, *[1] * dimensions)
+    return tensor.unsqueeze(1)
