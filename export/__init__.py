@@ -10,7 +10,7 @@ from types import MappingProxyType
 from neurodeploy.errors import unknown_name
 from neurodeploy.export.target import Target
 
-_NOT_TARGETS = ("lava_worker",)  # runs in Lava's own environment
+_NOT_TARGETS = ("lava_worker", "rockpool_modules")  # import a vendor's package at the top: loaded when a target runs
 
 
 @cache

@@ -15,7 +15,8 @@ Evidence = Literal["measured-silicon", "bit-exact-sim", "statistical-sim", "mode
 class ThresholdTrim:
     """The knob with which a chip's thresholds can be moved after fabrication.
 
-    threshold' = threshold * (1 + span * code / (2**(bits - 1) - 1)), code in ±(2**(bits - 1) - 1).
+    threshold' = threshold + nominal * span * code / (2**(bits - 1) - 1), code in ±(2**(bits - 1) - 1), never below 0,
+    where `threshold` is what the chip has, and `nominal` what was meant.
 
     Attributes:
         per: "neuron" where each neuron has a code of its own, "layer" where a layer shares one.

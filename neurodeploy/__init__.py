@@ -1,1 +1,3 @@
 """neurodeploy: from a PyTorch spiking network to neuromorphic chips, and how well it will work there."""
+
+__version__ = "0.1.0"

@@ -81,9 +81,10 @@ def _violations(layer: LoweredLayer, chip: ChipModel) -> list[str]:
     if chip.fixed_point and isinstance(layer.neuron, LIF):
         finest = _finest_threshold(layer, chip)
         if finest < 1:
+            smallest = _UNIT + (1 if layer.neuron.fires_at_threshold else 0)
             found.append(
                 f"bias up to {np.abs(layer.bias).max():.4g} with threshold {layer.neuron.threshold:.4g}: the bias register "
-                f"of {chip.name} holds at most {_bias_limit(chip) / _UNIT:.0f} times the smallest threshold"
+                f"of {chip.name} holds at most {_bias_limit(chip) / smallest:.0f} times the smallest threshold"
             )
     return found
 
@@ -128,9 +129,10 @@ def _searched(lowered: LoweredNetwork, chip: ChipModel, calibration: NDArray[Any
         for scale in _candidates(lowered, layer, chip, _RELATIVE_SCALES):
             candidate = _fixed_layer(lowered, layer, chip, scale)
             readout = lowered.readout if layer is lowered.layers[-1] else "spike_count"
-            # Delayed synapses may come from layers that are not quantised yet; they are left out of the comparison.
-            present = {INPUT, layer.name} | {other.name for other in done}
-            parts = tuple(_restricted(other, present) for other in (*done, candidate))
+            parts = _runnable((*done, candidate))
+            if layer.name not in {part.name for part in parts}:  # nothing to compare yet: the scale that just fits
+                best = (0.0, _fixed_layer(lowered, layer, chip, _candidates(lowered, layer, chip, (1.0,))[0]))
+                break
             got = engine.run(Program(chip.name, lowered.steps, lowered.input, parts, readout), calibration)
             if candidate.fires:
                 difference = float(np.mean(got.spikes[layer.name] != wanted.spikes[layer.name]))
@@ -143,8 +145,13 @@ def _searched(lowered: LoweredNetwork, chip: ChipModel, calibration: NDArray[Any
     return Program(chip.name, lowered.steps, lowered.input, done, lowered.readout)
 
 
-def _restricted(layer: Layer, present: set[str]) -> Layer:
-    return replace(layer, synapses=tuple(one for one in layer.synapses if one.source in present))
+def _runnable(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """The layers without the delayed synapses whose sources are not quantised yet, and without what nothing else feeds."""
+    present = {INPUT} | {layer.name for layer in layers}
+    kept = {layer.name: tuple(one for one in layer.synapses if one.source in present) for layer in layers}
+    if not all(kept.values()):
+        return _runnable(tuple(layer for layer in layers if kept[layer.name]))
+    return tuple(replace(layer, synapses=kept[layer.name]) for layer in layers)
 
 
 def _candidates(
@@ -153,7 +160,8 @@ def _candidates(
     """Scales at which the threshold is an integer and every register holds, near the one that just fits the weights."""
     fitting = _largest_weight(lowered, layer) / chip.weight_max
     if not isinstance(layer.neuron, LIF):
-        return [max(fitting, _readout_scale(lowered, layer, chip)) / min(1.0, factor) for factor in relative if factor <= 1]
+        smallest = max(fitting, _readout_scale(lowered, layer, chip))
+        return [_roomy(lowered, layer, chip, smallest / factor) for factor in relative if factor <= 1]
     finest = _finest_threshold(layer, chip)
     thresholds = {int(np.clip(np.floor(layer.neuron.threshold / fitting * factor), 1, finest)) for factor in relative}
     extra = 1 if layer.neuron.fires_at_threshold else 0
@@ -163,10 +171,11 @@ def _candidates(
 def _finest_threshold(layer: LoweredLayer, chip: ChipModel) -> int:
     """The largest integer threshold at which threshold and bias registers hold (0: there is none)."""
     assert isinstance(layer.neuron, LIF) and chip.threshold_max is not None
+    extra = 1 if layer.neuron.fires_at_threshold else 0
     bias = float(np.abs(layer.bias).max())
     limit = float(chip.threshold_max)
     if bias > 0:
-        limit = min(limit, _bias_limit(chip) / _UNIT * layer.neuron.threshold / bias)
+        limit = min(limit, (_bias_limit(chip) * layer.neuron.threshold / bias - extra) / _UNIT)
     return int(limit)
 
 
@@ -187,6 +196,23 @@ def _readout_scale(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel
     steps = lowered.steps if decay == 1 else (1 - decay**lowered.steps) / (1 - decay)
     bias_scale = float(np.abs(layer.bias).max()) * _UNIT / _bias_limit(chip)
     return max(per_step * steps / (_READOUT_HEADROOM * chip.threshold_max), bias_scale)
+
+
+def _roomy(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel, scale: float) -> float:
+    """The scale, coarser where rounding alone (weights of half a unit, a decay near 1) would reach the threshold."""
+    while True:
+        rounded = _fixed_layer(lowered, layer, chip, scale)
+        neurons = rounded.neurons
+        assert isinstance(neurons, FixedPointNeurons)
+        per_step = float(np.abs(neurons.bias).max())
+        for synapses in rounded.synapses:
+            low, high = extreme_sums(synapses, 0, _highest(lowered, synapses))
+            per_step += max(-low, high) * _UNIT
+        decay = (DECAY_ONE - int(neurons.voltage_decay)) / DECAY_ONE
+        steps = lowered.steps if decay == 1 else (1 - decay**lowered.steps) / (1 - decay)
+        if per_step * steps < int(neurons.threshold) * _UNIT:
+            return scale
+        scale *= 1.1
 
 
 def _fixed_layer(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel, scale: float) -> Layer:

@@ -66,12 +66,13 @@ def lower(network: Network) -> LoweredNetwork:
         node = network.nodes[name]
         if isinstance(node, LIF | MembraneReadout):
             layers.append(_lower_layer(network, name, node))
-    kind: ReadoutKind = "membrane" if isinstance(layers[-1].neuron, MembraneReadout) else "spike_count"
-    counted = network.incoming(network.readout)[0].source
-    if kind == "spike_count" and layers[-1].name != counted:
-        layers.sort(key=lambda layer: layer.name == counted)
-        if any(s.source == counted and s.delay == 0 for layer in layers for s in layer.synapses):
-            raise UsageError(f"node {counted}: the layer that is counted must be the last one")
+    readout = network.nodes[network.readout]
+    kind: ReadoutKind = "membrane" if isinstance(readout, MembraneReadout) else "spike_count"
+    last = network.readout if kind == "membrane" else network.incoming(network.readout)[0].source
+    if layers[-1].name != last:
+        layers.sort(key=lambda layer: layer.name == last)
+        if any(s.source == last and s.delay == 0 for layer in layers for s in layer.synapses):
+            raise UsageError(f"node {last}: the layer that is counted must be the last one")
     return LoweredNetwork(network.input, tuple(layers), kind, network.steps)
 
 
@@ -129,6 +130,8 @@ def _fold(network: Network, path: list[Edge], target: str) -> tuple[Synapses, Fl
         return DenseSynapses(weighted, origin, _scaled(weight_node.weight, divisor), pool, delay), weight_node.bias
     if flat or len(network.shapes[target]) == 1:
         return DenseSynapses(target, origin, _scaled(np.eye(channels), divisor), pool, delay), np.zeros(channels)
+    if len(network.shapes[target]) != 3:
+        raise UsageError(f"{described}: shape {network.shapes[target]}, allowed are (C, H, W) and (n,); add a Flatten")
     identity = Conv2d(np.ones((channels, 1, 1, 1)), np.zeros(channels), groups=channels)
     return _convolution(target, origin, identity, divisor, pool, delay), identity.bias
 

@@ -16,7 +16,8 @@ from neurodeploy.ir.nodes import LIF, READOUTS, Input, Node, SpikeCountReadout
 class Edge:
     """A connection; several edges into one node add up.
 
-    With `delay` 1 the target sees what the source put out one step earlier, which is how recurrence is written.
+    With `delay` 1 the target sees what the source put out one step earlier, which is how recurrence is written. Before
+    the first step all neurons put out 0, and weights act on that: a bias on the way is there from step 1 on.
     """
 
     source: str
@@ -87,9 +88,9 @@ class Network:
             if isinstance(node, READOUTS) and any(edge.source == name for edge in self.edges):
                 raise UsageError(f"node {name}: a readout has no outgoing edges")
             if isinstance(node, SpikeCountReadout):
-                sources = [self.nodes[edge.source] for edge in self.incoming(name)]
-                if len(sources) != 1 or not isinstance(sources[0], LIF):
-                    raise UsageError(f"node {name}: a spike-count readout reads exactly one LIF node")
+                arriving = self.incoming(name)
+                if len(arriving) != 1 or arriving[0].delay or not isinstance(self.nodes[arriving[0].source], LIF):
+                    raise UsageError(f"node {name}: a spike-count readout reads exactly one LIF node, without delay")
 
     def _topological_order(self) -> tuple[str, ...]:
         before = {name: [e.source for e in self.incoming(name) if e.delay == 0] for name in self.nodes}
@@ -99,20 +100,27 @@ class Network:
             raise UsageError(f"a cycle without a delay: {' -> '.join(error.args[1])}") from error
 
     def _infer_shapes(self) -> dict[str, Shape]:
-        """Shapes along edges without delay, then a check that delayed edges bring the same shape."""
+        """Each node's shape from the sources that are known, then a check that all edges into a node bring the same.
+
+        A node that only delayed edges feed waits until its source, later in the order, is known.
+        """
         shapes: dict[str, Shape] = {}
-        for name in self.order:
-            node = self.nodes[name]
-            if isinstance(node, Input):
-                shapes[name] = node.shape
-                continue
-            arriving = {edge.source: shapes[edge.source] for edge in self.incoming(name) if edge.source in shapes}
-            if len(set(arriving.values())) != 1:
-                raise UsageError(f"node {name}: the shapes that arrive must be equal and known, got {arriving}")
-            try:
-                shapes[name] = node.output_shape(next(iter(arriving.values())))
-            except UsageError as error:
-                raise UsageError(f"node {name}: {error}") from error
+        waiting = list(self.order)
+        while waiting:
+            for name in tuple(waiting):
+                node = self.nodes[name]
+                arriving = {edge.source: shapes[edge.source] for edge in self.incoming(name) if edge.source in shapes}
+                if len(set(arriving.values())) > 1:
+                    raise UsageError(f"node {name}: the shapes that arrive must be equal, got {arriving}")
+                if not arriving and not isinstance(node, Input):
+                    continue
+                try:
+                    shapes[name] = node.output_shape(next(iter(arriving.values()), ()))
+                except UsageError as error:
+                    raise UsageError(f"node {name}: {error}") from error
+                waiting.remove(name)
+            if waiting and not shapes.keys() & {edge.source for name in waiting for edge in self.incoming(name)}:
+                raise UsageError(f"nothing leads from the Input to {', '.join(waiting)}")
         for edge in self.edges:
             expected = {shapes[other.source] for other in self.incoming(edge.target)}
             if len(expected) != 1:
@@ -123,5 +131,8 @@ class Network:
 def sequential(nodes: Iterable[tuple[str, Node]], steps: int) -> Network:
     """The Network in which each node feeds the next."""
     pairs = list(nodes)
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        raise UsageError(f"node names must differ: {names}")
     edges = tuple(Edge(source, target) for (source, _), (target, _) in zip(pairs, pairs[1:], strict=False))
     return Network(dict(pairs), edges, steps)

@@ -56,6 +56,8 @@ class FixedPointNeurons:
             raise UsageError(f"voltage decay outside [0, {DECAY_ONE}]")
         if self.threshold.min() < 0:
             raise UsageError(f"threshold {self.threshold.min()}: must not be negative")
+        if not 0 <= self.bias_exponent <= 7:
+            raise UsageError(f"bias exponent {self.bias_exponent}: allowed are 0 to 7")
 
     @property
     def bias(self) -> IntArray:
@@ -169,6 +171,10 @@ class Program:
             self.readout == "spike_count"
         ):
             raise UsageError("only the last layer of a membrane readout does not fire")
+        silent = {layer.name for layer in self.layers if not layer.fires}
+        for layer in self.layers:
+            if any(synapses.source in silent for synapses in layer.synapses):
+                raise UsageError(f"layer {layer.name}: a readout that does not fire feeds nothing")
 
     @property
     def fixed_point(self) -> bool:

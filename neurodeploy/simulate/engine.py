@@ -129,7 +129,9 @@ class _Stack:
         for layer in self.layers:
             state[layer.name] = torch.zeros((1, batch, *layer.shape), dtype=torch.float64)
             output[layer.name] = torch.zeros((1, batch, *layer.shape), dtype=torch.float32)
-        counts = {layer.name: torch.zeros((self.chips, *layer.shape)) for layer in self.layers if layer.fires}
+        firing = [layer for layer in self.layers if layer.fires]
+        output[INPUT] = torch.zeros((1, batch, *self.program.input.shape))
+        counts = {layer.name: torch.zeros((self.chips, *layer.shape), dtype=torch.float64) for layer in firing}
         readout = torch.zeros((self.chips, batch, *self.layers[-1].shape), dtype=torch.float64)
         constant: dict[str, torch.Tensor] = {}
         for step in range(self.program.steps):
@@ -170,7 +172,7 @@ class _StackedLayer:
         self.name, self.shape, self.fires = first.name, first.shape, first.fires
         self.scale, self.fixed_point = first.scale, program.fixed_point
         self.synapses = [_StackedSynapses([layer.synapses[i] for layer in layers], program) for i in range(len(first.synapses))]
-        self.from_input_only = all(synapses.source == INPUT for synapses in first.synapses)
+        self.from_input_only = all(s.source == INPUT and s.delay == 0 for s in first.synapses)
         self.neurons = first.neurons
         neurons = [layer.neurons for layer in layers]
         dimensions = len(self.shape)
@@ -213,7 +215,7 @@ class _StackedLayer:
         wrapped = torch.where(shifted <= -STATE_LIMIT, shifted + 2 * STATE_LIMIT, wrapped)
         potential = (state * self.retention).trunc_() + (wrapped + self.bias)
         if noise is not None:
-            potential += noise
+            potential = potential + noise  # not in place: one chip's state may stand for all, the noise never does
         return potential.clamp_(-(STATE_LIMIT - 1), STATE_LIMIT - 1)
 
 
@@ -257,7 +259,7 @@ class _StackedSynapses:
 def _stacked(arrays: Sequence[NDArray[Any]], dimensions: int) -> torch.Tensor:
     """(chips or 1, 1, *shape) in float64; a leading 1 where all chips share the array."""
     kept = arrays[:1] if all(np.array_equal(array, arrays[0]) for array in arrays) else arrays
-    tensor = torch.from_numpy(np.stack(kept).astype(np.float64))
+    tensor = torch.from_numpy(np.stack(np.broadcast_arrays(*kept)).astype(np.float64))
     if tensor.ndim == 1:
         tensor = tensor.reshape(-1, *[1] * dimensions)
     return tensor.unsqueeze(1)

@@ -52,7 +52,9 @@ def check_inputs(program: Program, inputs: NDArray[Any]) -> tuple[int, bool]:
         raise UsageError(f"input of type {inputs.dtype}: integers are expected (see Input.scale)")
     if not static and inputs.shape[0] != program.steps:
         raise UsageError(f"input has {inputs.shape[0]} steps, the program {program.steps}")
+    if inputs.size == 0:
+        raise UsageError(f"input of shape {inputs.shape}: at least one sample is needed")
     highest = 2**program.input.bits - 1
-    if inputs.size and (inputs.min() < 0 or inputs.max() > highest):
+    if inputs.min() < 0 or inputs.max() > highest:
         raise UsageError(f"input values {inputs.min()} to {inputs.max()}: allowed are 0 to {highest}")
     return inputs.shape[0 if static else 1], static

@@ -39,6 +39,7 @@ def run(program: Program, inputs: Array, thermal: ThermalNoise | None = None, fi
     kind = np.int64 if program.fixed_point else np.float64
     state = {layer.name: np.zeros((batch, *layer.shape), dtype=kind) for layer in program.layers}
     output = {layer.name: np.zeros((batch, *layer.shape), dtype=np.int64) for layer in program.layers}
+    output[INPUT] = np.zeros((batch, *program.input.shape), dtype=np.int64)
     spikes: dict[str, list[Array]] = {layer.name: [] for layer in program.layers if layer.fires}
     potentials: dict[str, list[Array]] = {layer.name: [] for layer in program.layers}
     last = program.layers[-1]

@@ -1,0 +1,141 @@
+"""A Program as a `.net` file (HDF5), which lava-dl's netx loads.
+
+netx knows chains of convolutions and dense layers with one threshold and decay per layer and a bias in whole weight
+units. What it cannot express exactly is refused with the reason, never rounded.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neurodeploy.errors import DesignRuleError
+from neurodeploy.export.lava_job import message_bits, written_out
+from neurodeploy.ir.arrays import IntArray
+from neurodeploy.ir.program import INPUT, FixedPointNeurons, Layer, Program
+from neurodeploy.ir.synapses import ConvSynapses
+
+BIAS_EXPONENT = 6  # netx's own: a bias of 1 is one weight unit
+BIAS_MANTISSA = (-4096, 4095)
+FULL_CURRENT_DECAY = 4096  # netx takes 1 off for the hidden offset of Lava's du
+
+
+def reasons(program: Program) -> list[str]:
+    """Why the program is not expressible as a `.net` file, with layer names; empty where it is."""
+    if not program.fixed_point:
+        return ["the neurons are not fixed-point; quantise for the chip loihi2"]
+    found = []
+    source = INPUT
+    for layer in program.layers:
+        found += [f"layer {layer.name}: {text}" for text in _layer_reasons(layer, source)]
+        source = layer.name
+    return found
+
+
+def write(program: Program, path: Path) -> None:
+    """Writes the file; raises DesignRuleError with all `reasons` where it cannot be exact."""
+    import h5py
+
+    found = reasons(program)
+    if found:
+        raise DesignRuleError("lava (.net)", found)
+    with h5py.File(path, "w") as file:
+        layers = file.create_group("layer")
+        _write_values(layers.create_group("0"), {"type": "input", "shape": program.input.shape})
+        for layer in program.layers:
+            written = written_out(layer.synapses[0], program)
+            if not isinstance(written, ConvSynapses) and len(program.shapes[written.source]) > 1:
+                _write_values(
+                    layers.create_group(str(len(layers))), {"type": "flatten", "shape": (written.weight.shape[1],)}
+                )
+            _write_layer(layers.create_group(str(len(layers))), layer, program)
+
+
+def input_message_bits(program: Program) -> int:
+    """The `input_message_bits` with which netx must load the file; without it, it binarises graded inputs."""
+    return message_bits(INPUT, program)
+
+
+def _layer_reasons(layer: Layer, source: str) -> list[str]:
+    neurons = layer.neurons
+    assert isinstance(neurons, FixedPointNeurons)  # `reasons` has checked the program
+    found = []
+    if len(layer.synapses) > 1 or layer.synapses[0].source != source or layer.synapses[0].delay:
+        sources = ", ".join(one.source + (" (one step before)" if one.delay else "") for one in layer.synapses)
+        found.append(f"it is fed by {sources}; netx knows chains only, where it would be fed by {source}")
+    for name in ("threshold", "voltage_decay"):
+        if len(np.unique(getattr(neurons, name))) > 1:
+            found.append(f"{name.replace('_', ' ')} per neuron; netx knows one per layer")
+    remainder = neurons.bias % 2**BIAS_EXPONENT
+    mantissa = neurons.bias >> BIAS_EXPONENT
+    if remainder.any():
+        count, worst = (
+            int(np.count_nonzero(remainder)),
+            float(np.abs(neurons.bias / 64 - np.rint(neurons.bias / 64)).max()),
+        )
+        found.append(
+            f"bias of {count} neurons is not a whole number of weight units (off by up to {worst:.2g}), "
+            "and netx knows no finer"
+        )
+    elif mantissa.min() < BIAS_MANTISSA[0] or mantissa.max() > BIAS_MANTISSA[1]:
+        found.append(f"bias of {int(np.abs(mantissa).max())} weight units; netx has 13 bits with sign")
+    if not isinstance(layer.synapses[0], ConvSynapses) and layer.synapses[0].weight.max() <= 0:
+        found.append("no weight is positive; netx changes such dense weights when it loads them")
+    return found
+
+
+def _write_layer(group: Any, layer: Layer, program: Program) -> None:
+    neurons = layer.neurons
+    assert isinstance(neurons, FixedPointNeurons)  # `reasons` has checked the program
+    written = written_out(layer.synapses[0], program)
+    values: dict[str, Any] = {"shape": layer.shape, "weight": written.weight.astype(np.int32)}
+    if isinstance(written, ConvSynapses):
+        values |= {
+            "type": "conv",
+            "inChannels": program.shapes[written.source][0],
+            "outChannels": layer.shape[0],
+            "kernelSize": written.weight.shape[2:],
+            "stride": written.stride,
+            "padding": written.padding,
+            "dilation": written.dilation,
+            "groups": written.groups,
+        }
+    else:
+        values |= {"type": "dense", "inFeatures": written.weight.shape[1], "outFeatures": layer.shape[0]}
+    bias = neurons.bias >> BIAS_EXPONENT
+    if bias.any():
+        values["bias"] = _netx_bias(np.broadcast_to(bias, layer.shape))
+    _write_values(group, values)
+    threshold = int(neurons.threshold.flat[0])
+    _write_values(
+        group.create_group("neuron"),
+        {
+            "type": "CUBA",
+            "iDecay": FULL_CURRENT_DECAY,
+            "vDecay": int(neurons.voltage_decay.flat[0]),
+            "vThMant": threshold,
+            "refDelay": 1,
+            "gradedSpike": False,
+        },
+        scalar_type=True,
+    )
+
+
+def _netx_bias(bias: IntArray) -> IntArray:
+    """One per channel where that is all there is, else one per neuron in Lava's order of axes (x, y, channel)."""
+    if bias.ndim == 1:
+        return bias
+    per_channel = bias[:, 0, 0]
+    return per_channel if np.array_equal(bias, np.broadcast_to(per_channel[:, None, None], bias.shape)) else bias.T
+
+
+def _write_values(group: Any, values: dict[str, Any], scalar_type: bool = False) -> None:
+    """Datasets as slayer writes them: a layer's type is one fixed-width string, a neuron's type a scalar string."""
+    for name, value in values.items():
+        if name == "type":
+            value = value if scalar_type else np.array([value], dtype="S10")
+        elif isinstance(value, tuple):
+            value = np.array(value, dtype=np.int64)
+        group.create_dataset(name, data=value)

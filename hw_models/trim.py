@@ -1,0 +1,55 @@
+"""Trim codes: what the threshold knob of a chip does to the Program that the chip computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from neurodeploy.errors import UsageError
+from neurodeploy.hw_models.chip import ThresholdTrim
+from neurodeploy.ir.arrays import IntArray, Shape, frozen_floats, frozen_ints
+from neurodeploy.ir.program import FixedPointNeurons, Layer, Program
+
+Codes = Mapping[str, IntArray]
+
+
+def code_shape(trim: ThresholdTrim, layer: Layer) -> Shape:
+    """One code per neuron, or a single one for the layer."""
+    return layer.shape if trim.per == "neuron" else ()
+
+
+def trimmed(program: Program, nominal: Program, trim: ThresholdTrim, codes: Codes) -> Program:
+    """The Program of a chip whose knobs are set; the equation is `ThresholdTrim`'s.
+
+    Args:
+        program: what the chip has.
+        nominal: what was meant.
+        codes: firing layer -> codes of `code_shape`; layers that are not named keep code 0.
+
+    Raises:
+        UsageError: naming the layer, for a code out of range, of the wrong shape, or of a layer that does not fire.
+    """
+    known = {layer.name for layer in program.layers if layer.fires}
+    for name in codes:
+        if name not in known:
+            raise UsageError(f"trim codes for {name!r}: firing layers are {', '.join(sorted(known))}")
+    layers = []
+    for layer, meant in zip(program.layers, nominal.layers, strict=True):
+        code = codes.get(layer.name)
+        layers.append(layer if code is None or not code.any() else _moved(layer, meant, trim, code))
+    return replace(program, layers=tuple(layers))
+
+
+def _moved(layer: Layer, nominal: Layer, trim: ThresholdTrim, code: IntArray) -> Layer:
+    if code.shape != code_shape(trim, layer):
+        raise UsageError(f"layer {layer.name}: trim codes of shape {code.shape}, {code_shape(trim, layer)} is expected")
+    if np.abs(code).max() > trim.highest_code:
+        raise UsageError(f"layer {layer.name}: trim code {np.abs(code).max()}, the largest is {trim.highest_code}")
+    moved = layer.neurons.threshold + nominal.neurons.threshold * (trim.span * code / trim.highest_code)
+    moved = np.maximum(moved, 0)
+    if isinstance(layer.neurons, FixedPointNeurons):
+        neurons = replace(layer.neurons, threshold=frozen_ints(np.rint(moved).astype(np.int64)))
+        return replace(layer, neurons=neurons)
+    return replace(layer, neurons=replace(layer.neurons, threshold=frozen_floats(moved)))

@@ -1,0 +1,1 @@
+"""From a measured chip back to lost accuracy, with only the knobs that the chip has."""

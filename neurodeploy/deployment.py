@@ -1,0 +1,182 @@
+"""From a trained model to an artifact, and from an artifact to the proof that a backend runs it as meant."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy import __version__
+from neurodeploy.compare import Comparison, compare
+from neurodeploy.errors import DesignRuleError, UsageError, unknown_name
+from neurodeploy.export import target as find_target
+from neurodeploy.export import targets
+from neurodeploy.hw_models import chip as find_chip
+from neurodeploy.inspect import rounding, warnings
+from neurodeploy.ir.artifact import Artifact, Golden, save_artifact
+from neurodeploy.ir.network import Network
+from neurodeploy.ir.program import Program
+from neurodeploy.quantize import quantize
+from neurodeploy.simulate import reference
+from neurodeploy.simulate.recording import Recording
+from neurodeploy.snn.model_file import Model
+from neurodeploy.snn.trace import trace
+
+SIMULATORS = ("reference", "engine")
+_PACKAGES = ("numpy", "scipy", "torch", "pytorch-lightning", "safetensors", "rockpool")
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A model quantised for a target, with what inspection says.
+
+    Attributes:
+        rounding: one row per layer (`neurodeploy.inspect.Rounding`).
+        warnings: what is allowed but likely wrong.
+    """
+
+    network: Network
+    program: Program
+    rounding: list[dict[str, Any]]
+    warnings: list[str]
+
+
+def prepare(model: Model, target_name: str, chip_name: str | None = None) -> Prepared:
+    """Traces, quantises and checks a model for a target.
+
+    Raises:
+        UsageError: for unknown names.
+        DesignRuleError: naming every limit that the network violates.
+    """
+    target = find_target(target_name)
+    chip = find_chip(chip_name or target.chip)
+    network = trace(model.network)
+    program = quantize(network, chip, model.calibration.images)
+    violations = target.violations(program)
+    if violations:
+        raise DesignRuleError(f"target {target.name}", violations)
+    rows = rounding(network, program, chip)
+    rates = reference.run(program, model.calibration.images[:32]).firing_rates()
+    return Prepared(network, program, [asdict(row) for row in rows], warnings(program, chip, rates, rows))
+
+
+def export_model(model: Model, target_name: str, folder: Path, chip_name: str | None = None) -> tuple[Artifact, list[str]]:
+    """Writes the artifact folder; returns it and what the target left out, with the reasons.
+
+    Raises:
+        UsageError, DesignRuleError: as `prepare`.
+        NeurodeployError: where the disk fails; a previous artifact in `folder` is whole.
+    """
+    prepared = prepare(model, target_name, chip_name)
+    program = prepared.program
+    recording = reference.run(program, model.golden.images)
+    golden = Golden(model.golden.images, model.golden.labels, recording.readout, recording.spikes)
+    facts = {
+        "experiment": model.config.model_dump(mode="json"),
+        "metrics": model.metrics,
+        "rounding": prepared.rounding,
+        "warnings": prepared.warnings,
+        "firing_rates": recording.firing_rates(),
+        "packages": versions(),
+    }
+    artifact = Artifact(target_name, prepared.network, program, golden, facts)
+    omitted = save_artifact(artifact, folder, lambda place: find_target(target_name).write(program, place))
+    return artifact, omitted
+
+
+def prove(artifact: Artifact, backend: str, inputs: NDArray[Any] | None = None) -> dict[str, Any]:
+    """Runs an artifact on a backend and compares every spike and voltage of every layer with the reference.
+
+    Args:
+        backend: "reference", "engine" or a target.
+        inputs: (B, *shape) integers; by default the artifact's golden inputs, whose stored outputs must come out too.
+
+    Returns:
+        Plain values: backend, version, samples, layers, mismatched_spikes, mismatched_voltages, first, seconds, and
+        per variant of the target how far it is from the reference.
+
+    Raises:
+        MissingBackendError: with the command that installs it.
+    """
+    run = _runner(backend)
+    golden = artifact.golden
+    chosen = golden.inputs if inputs is None else inputs
+    expected = reference.run(artifact.program, chosen)
+    if inputs is None:
+        _check_golden(golden, expected)
+    started = time.perf_counter()
+    got = run(artifact.program, chosen)
+    seconds = time.perf_counter() - started
+    comparison = compare(expected, got)
+    return {
+        "backend": backend,
+        "version": backend_version(backend),
+        "chip": artifact.program.chip,
+        "seconds": round(seconds, 3),
+        **comparison.as_dict(),
+        "first": str(comparison.first) if comparison.first else None,
+        "variants": _variants(backend, artifact.program, chosen, expected),
+    }
+
+
+def backend_version(backend: str) -> str | None:
+    """The version of what runs there."""
+    return __version__ if backend in SIMULATORS else find_target(backend).backend().version
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that results depend on."""
+    found = {"neurodeploy": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _runner(backend: str) -> Callable[[Program, NDArray[Any]], Recording]:
+    if backend == "reference":
+        return reference.run
+    if backend == "engine":
+        from neurodeploy.simulate import engine
+
+        return engine.run
+    if backend not in targets():
+        raise unknown_name("backend", backend, (*SIMULATORS, *targets()))
+    return find_target(backend).run
+
+
+def _check_golden(golden: Golden, now: Recording) -> None:
+    """The reference must still put out what it did when the artifact was written."""
+    same = np.array_equal(golden.readout, now.readout) and all(
+        np.array_equal(golden.spikes[name], spikes) for name, spikes in now.spikes.items()
+    )
+    if not same:
+        raise UsageError("the golden vectors of this artifact do not come out of its program: it was altered; export again")
+
+
+def _variants(backend: str, program: Program, inputs: NDArray[Any], expected: Recording) -> list[dict[str, Any]]:
+    if backend in SIMULATORS:
+        return []
+    rows = []
+    for name, (title, run) in find_target(backend).variants.items():
+        measured: Comparison = compare(expected, run(program, inputs))
+        rows.append(
+            {
+                "name": name,
+                "title": title,
+                "mismatched_spikes": measured.mismatched_spikes,
+                "spikes_compared": measured.spikes_compared,
+                "decisions_differing": measured.decisions_differing,
+                "samples": measured.samples,
+            }
+        )
+    return rows

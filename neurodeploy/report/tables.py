@@ -1,0 +1,261 @@
+"""The figures and tables of a report as text."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from neurodeploy.report.charts import STATES, count_range, noise_label
+from neurodeploy.report.data import ReportData, quantized_accuracies
+
+ABSENT = "–"
+EVIDENCE = {
+    "measured-silicon": "measured on a chip.",
+    "bit-exact-sim": "simulated bit for bit as the vendor's simulator computes; noise on top of it is a model.",
+    "statistical-sim": "simulated with noise whose distribution was fitted to measured chips.",
+    "modelled": "simulated with a model that was fitted to no particular chip.",
+}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A headline figure; `state` is "good", "bad" or ""."""
+
+    value: str
+    label: str
+    detail: str = ""
+    state: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text; the first `words` columns hold words, the others numbers."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: int = 1
+
+
+def percent(fraction: Any, digits: int = 2) -> str:
+    """A fraction as text, for example "97.12 %"."""
+    return ABSENT if fraction is None or pd.isna(fraction) else f"{100 * float(fraction):.{digits}f} %"
+
+
+def number(value: Any, form: str = ",") -> str:
+    """A number as text."""
+    return ABSENT if value is None or pd.isna(value) else format(value, form)
+
+
+def tiles(data: ReportData) -> list[Tile]:
+    """What most readers want to know first."""
+    summary, found = data.summary, []
+    counts = summary.get("data") or {}
+    samples = f"{number(counts['test'])} test samples" if counts.get("test") is not None else "test set"
+    if summary.get("test_accuracy") is not None:
+        found.append(Tile(percent(summary["test_accuracy"]), "test accuracy", f"trained network, {samples}"))
+    for chip, accuracy in quantized_accuracies(data).items():
+        found.append(Tile(percent(accuracy), f"quantised for {chip}", "test accuracy without noise"))
+    for proof in data.proofs:
+        differing = proof["mismatched_spikes"] + proof["mismatched_voltages"]
+        value = f"{number(proof['mismatched_spikes'])} of {number(proof['spikes_compared'])}"
+        voltages = f"{number(proof['mismatched_voltages'])} voltages differ"
+        label = f"spikes differ in {_backend(proof)}"
+        found.append(Tile(value, label, f"{proof['chip']}; {voltages}", "bad" if differing else "good"))
+    if not data.curves.empty:
+        runs = f"{number(int(data.curves['n_chips'].sum()))} chip runs in {len(data.curves)} points"
+        found.append(Tile(count_range(data.curves["n_chips"]), "virtual chips per point", runs))
+    return found
+
+
+def curve_table(data: ReportData) -> Table:
+    """Every point of every curve."""
+    columns = ("chip", "noise", "state", "evidence", "level", "chips", "samples", "mean", "95 % interval", "sd")
+    rows = tuple(
+        (
+            str(row["chip"]),
+            noise_label(str(row["noise"])),
+            STATES[bool(row["calibrated"])],
+            str(row["evidence"]),
+            percent(row["level"], 1),
+            number(row["n_chips"]),
+            number(row["n_samples"]),
+            percent(row["accuracy_mean"]),
+            f"{percent(row['ci_low'])} to {percent(row['ci_high'])}",
+            percent(row["accuracy_sd"]),
+            percent(row["accuracy_p05"]),
+            percent(row["accuracy_min"]),
+        )
+        for row in _rows(data.curves)
+    )
+    caption = "Test accuracy over virtual chips; the interval is that of the mean over chips"
+    return Table(caption, (*columns, "5th percentile", "worst chip"), rows, 4)
+
+
+def calibration_table(data: ReportData) -> Table:
+    """What calibration brought back."""
+    rows = tuple(
+        (
+            str(row["chip"]),
+            noise_label(str(row["noise"])),
+            percent(row["level"], 1),
+            "nothing was lost" if pd.isna(row["recovered"]) else percent(row["recovered"], 1),
+            percent(row["validation_before"]),
+            percent(row["validation_after"]),
+            number(row["kept"]),
+            number(row["chip_runs"]),
+            number(row["samples"]),
+        )
+        for row in _rows(data.calibration)
+    )
+    columns = ("chip", "noise", "level", "recovered", "validation before", "after", "chips that kept it")
+    caption = "Calibration: share of the lost test accuracy that came back, and what it cost"
+    return Table(caption, (*columns, "chip runs", "samples"), rows, 2)
+
+
+def proof_table(data: ReportData) -> Table:
+    """One row per backend."""
+    rows = tuple(
+        (
+            _backend(proof),
+            str(proof["chip"]),
+            str(proof.get("first") or "no difference"),
+            number(proof["samples"]),
+            number(proof["spikes_compared"]),
+            number(proof["mismatched_spikes"]),
+            number(proof["mismatched_voltages"]),
+        )
+        for proof in data.proofs
+    )
+    columns = ("backend", "chip", "first difference", "samples", "spikes compared", "spikes differ", "voltages differ")
+    return Table("The exported network in other simulators, against the reference", columns, rows, 3)
+
+
+def layer_table(data: ReportData) -> Table:
+    """One row per backend and layer."""
+    rows = tuple(
+        (
+            _backend(proof),
+            str(proof["chip"]),
+            str(layer["layer"]),
+            number(layer["compared"]),
+            "does not fire" if layer["firing_rate"] is None else percent(layer["firing_rate"]),
+            ABSENT if layer["firing_rate"] is None else number(layer["mismatched_spikes"]),
+            number(layer["mismatched_voltages"]),
+        )
+        for proof in data.proofs
+        for layer in proof["layers"]
+    )
+    columns = ("backend", "chip", "layer", "values compared", "firing rate", "spikes differ", "voltages differ")
+    caption = (
+        "Layer by layer; a value is one neuron at one step of one sample, the firing rate the share of them that spike"
+    )
+    return Table(caption, columns, rows, 3)
+
+
+def variant_table(data: ReportData) -> Table:
+    """Other ways of exporting, and what they would have cost."""
+    rows = tuple(
+        (
+            _backend(proof),
+            str(variant.get("title") or variant["name"]),
+            number(variant["spikes_compared"]),
+            number(variant["mismatched_spikes"]),
+            number(variant["decisions_differing"]),
+        )
+        for proof in data.proofs
+        for variant in proof.get("variants") or ()
+    )
+    columns = ("backend", "variant", "spikes compared", "spikes differ", "decisions differ")
+    return Table("Variants of the export, against the same reference", columns, rows, 2)
+
+
+def rounding_table(data: ReportData) -> Table:
+    """What quantisation did to each layer."""
+    rows = tuple(
+        (
+            str(row["layer"]),
+            number(row["threshold"], ".4g"),
+            number(row["threshold_error_percent"], ".2f"),
+            number(row["decay"], ".6g"),
+            number(row["decay_stored"], ".6g"),
+            number(row["decay_error_percent"], ".3f"),
+            number(row["weight_error_rms_percent"], ".2f"),
+            number(row["weights_clipped_percent"], ".2f"),
+            number(row["weights_zero_percent"], ".2f"),
+        )
+        for row in _rows(data.rounding)
+    )
+    columns = ("layer", "threshold", "its error (%)", "decay", "decay stored", "its error (%)", "weight error, rms (%)")
+    return Table("Rounding, layer by layer", (*columns, "weights clipped (%)", "weights at zero (%)"), rows)
+
+
+def evidence_table(data: ReportData) -> Table:
+    """The labels that say what a number rests on, and which chips carry them here."""
+    used: dict[str, list[str]] = {label: [] for label in EVIDENCE}
+    for row in _rows(data.curves):
+        chips = used.setdefault(str(row["evidence"]), [])
+        if str(row["chip"]) not in chips:
+            chips.append(str(row["chip"]))
+    rows = tuple(
+        (label, EVIDENCE.get(label, "not a label of ours."), ", ".join(chips) or "nothing here")
+        for label, chips in used.items()
+    )
+    return Table("What a number rests on", ("label", "meaning", "carried by"), rows, 3)
+
+
+def count_table(data: ReportData) -> Table:
+    """How many chips and samples stand behind every curve."""
+    rows = []
+    for (chip, noise), points in () if data.curves.empty else data.curves.groupby(["chip", "noise"], sort=False):
+        levels = ", ".join(f"{100 * level:g}" for level in sorted(points["level"].unique()))
+        runs = number(int(points["n_chips"].sum()))
+        texts = (levels, count_range(points["n_chips"]), count_range(points["n_samples"]), runs)
+        rows.append((str(chip), noise_label(str(noise)), *texts))
+    columns = ("chip", "noise", "levels (%)", "virtual chips per point", "samples per chip", "chip runs")
+    return Table("Chips and samples behind the curves", columns, tuple(rows), 3)
+
+
+def pairs(caption: str, values: Mapping[str, Any], columns: tuple[str, str]) -> Table:
+    """A mapping as a table."""
+    return Table(caption, columns, tuple((str(key), _text(value)) for key, value in values.items()), 2)
+
+
+def run_table(data: ReportData) -> Table:
+    """Data set, seed and accuracies of the run."""
+    counts = data.summary.get("data") or {}
+    values: dict[str, Any] = {}
+    if "name" in counts:
+        values["data set"] = counts["name"]
+    values |= {f"{part} samples": counts[part] for part in ("train", "validation", "test") if part in counts}
+    if data.summary.get("seed") is not None:
+        values["seed"] = str(data.summary["seed"])
+    if data.summary.get("validation_accuracy") is not None:
+        values["validation accuracy"] = percent(data.summary["validation_accuracy"])
+    return pairs("Run", values, ("what", "value"))
+
+
+def command(summary: Mapping[str, Any]) -> str:
+    """The command of the run as one types it, or ""."""
+    value = summary.get("command") or ""
+    return shlex.join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+
+
+def _backend(proof: Mapping[str, Any]) -> str:
+    name = str(proof["backend"])
+    return " ".join(filter(None, [name[:1].upper() + name[1:], str(proof.get("version") or "")]))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return number(value)
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def _rows(table: pd.DataFrame) -> Iterable[dict[str, Any]]:
+    records: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
+    return records

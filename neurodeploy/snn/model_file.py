@@ -1,0 +1,156 @@
+"""model.pt: a plain dictionary of tensors and primitives, read with `weights_only=True`, never a pickled module."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from neurodeploy.config import ExperimentConfig, parse_config
+from neurodeploy.data.images import ImageSet, Split
+from neurodeploy.errors import FileFormatError, NeurodeployError, UsageError
+from neurodeploy.ir.nodes import Input
+from neurodeploy.snn.networks import build
+from neurodeploy.snn.spiking_network import SpikingNetwork
+
+FORMAT = "neurodeploy-model"
+VERSION = 1
+_CALIBRATION_SAMPLES = 128  # training images kept in the file, on which scales are chosen at export
+_GOLDEN_SAMPLES = 32  # test images kept in the file, on which exports are proved
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained network with all that exporting it needs.
+
+    Attributes:
+        metrics: test_accuracy, validation_accuracy and what else training reports.
+        history: one dictionary per epoch.
+        calibration: some training images.
+        golden: some test images.
+    """
+
+    network: SpikingNetwork
+    config: ExperimentConfig
+    classes: int
+    metrics: dict[str, Any]
+    history: list[dict[str, float]]
+    calibration: Split
+    golden: Split
+
+
+def make_model(
+    network: SpikingNetwork,
+    config: ExperimentConfig,
+    data: ImageSet,
+    metrics: dict[str, Any],
+    history: list[dict[str, float]],
+) -> Model:
+    """The Model of a trained network, with the samples that go into its file."""
+    calibration = Split(data.train.images[:_CALIBRATION_SAMPLES], data.train.labels[:_CALIBRATION_SAMPLES])
+    golden = Split(data.test.images[:_GOLDEN_SAMPLES], data.test.labels[:_GOLDEN_SAMPLES])
+    return Model(network, config, data.classes, metrics, history, calibration, golden)
+
+
+def save_model(model: Model, path: Path) -> None:
+    """Writes the file under another name first, so that a kill leaves the one before it whole."""
+    source = model.network.input
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": model.config.model_dump(mode="json"),
+        "input": {"shape": list(source.shape), "scale": source.scale, "bits": source.bits},
+        "classes": model.classes,
+        "state": {name: tensor.detach().cpu() for name, tensor in model.network.state_dict().items()},
+        "metrics": model.metrics,
+        "history": model.history,
+        "samples": {
+            name: torch.from_numpy(np.ascontiguousarray(values))
+            for name, values in (
+                ("calibration", model.calibration.images),
+                ("calibration_labels", model.calibration.labels),
+                ("golden", model.golden.images),
+                ("golden_labels", model.golden.labels),
+            )
+        },
+    }
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(content, partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        raise NeurodeployError(f"{path}: {error}; the file is as it was before") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_model(path: Path) -> Model:
+    """Reads and checks a file; nothing in it is executed.
+
+    Raises:
+        FileFormatError: where it is damaged, holds pickled objects, or is not ours.
+    """
+    content = _read(path)
+    try:
+        return _decode(content)
+    except (UsageError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise FileFormatError(f"{path}: not a valid model: {' '.join(str(error).split())[:400]}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileFormatError(f"{path}: there is no such file (made by `neurodeploy train`)")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise FileFormatError(
+            f"{path}: holds Python objects that are not tensors and plain values, or is damaged; nothing was executed. "
+            "Only files made by `neurodeploy train` are read"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise FileFormatError(f"{path}: damaged, truncated or not a model file ({reason})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise FileFormatError(f"{path}: not a model of ours (made by `neurodeploy train`)")
+    if content.get("version") != VERSION:
+        raise FileFormatError(f"{path}: version {content.get('version')}, this program reads {VERSION}")
+    return content
+
+
+def _decode(content: dict[str, Any]) -> Model:
+    config = parse_config(content["config"])
+    source = content["input"]
+    input_node = Input(tuple(int(size) for size in source["shape"]), float(source["scale"]), int(source["bits"]))
+    classes = int(content["classes"])
+    if not 2 <= classes <= 10**5 or np.prod(input_node.shape, dtype=object) > 10**7:
+        raise ValueError(f"{classes} classes, input {input_node.shape}: out of range")
+    network = build(config.network, input_node, classes)
+    network.load_state_dict(content["state"])
+    samples = {name: _samples(content["samples"][name]) for name in ("calibration", "golden")}
+    labels = {name: _samples(content["samples"][f"{name}_labels"]) for name in ("calibration", "golden")}
+    for name, images in samples.items():
+        if images.shape[1:] != input_node.shape or labels[name].shape != (len(images),):
+            raise ValueError(f"{name} samples of shape {images.shape} with labels of shape {labels[name].shape}")
+    return Model(
+        network.eval(),
+        config,
+        classes,
+        dict(content["metrics"]),
+        [dict(row) for row in content["history"]],
+        Split(samples["calibration"].astype(np.uint8), labels["calibration"].astype(np.int64)),
+        Split(samples["golden"].astype(np.uint8), labels["golden"].astype(np.int64)),
+    )
+
+
+def _samples(tensor: torch.Tensor) -> NDArray[Any]:
+    array = tensor.numpy()
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"samples of type {array.dtype}")
+    return np.asarray(array)

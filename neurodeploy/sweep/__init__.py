@@ -1,0 +1,1 @@
+"""Accuracy against noise over populations of virtual chips: plans, runs that resume, a store, statistics."""

@@ -1,0 +1,54 @@
+"""The chips, as data."""
+
+from __future__ import annotations
+
+import pytest
+
+from neurodeploy.errors import UsageError
+from neurodeploy.hw_models import chip, chips
+from neurodeploy.hw_models.chip import ChipModel, ThresholdTrim
+
+
+def test_every_chip_is_known_by_its_name() -> None:
+    assert {"ideal", "loihi2", "mixed-signal"} <= set(chips())
+    assert all(chip(name) is model and model.name == name for name, model in chips().items())
+
+
+def test_an_unknown_chip_names_the_nearest_and_all() -> None:
+    with pytest.raises(
+        UsageError, match=r"unknown chip 'loihi': did you mean loihi2\? known: ideal, loihi2, mixed-signal"
+    ):
+        chip("loihi")
+
+
+@pytest.mark.parametrize("name", sorted(chips()))
+def test_a_chip_says_where_its_numbers_come_from(name: str) -> None:
+    model = chip(name)
+    assert "weights" in model.sources
+    assert all(len(text) > 20 for text in model.sources.values())
+    assert model.trim is None or "trim" in model.sources
+
+
+@pytest.mark.parametrize("name", sorted(chips()))
+def test_register_limits_belong_to_fixed_point_chips(name: str) -> None:
+    model = chip(name)
+    limits = (model.threshold_max, model.bias_mantissa_max, model.bias_exponent_max)
+    assert all((limit is not None) == model.fixed_point for limit in limits)
+
+
+def test_loihi_2_has_the_documented_widths() -> None:
+    model = chip("loihi2")
+    assert (model.weight_max, model.threshold_max) == (127, 2**17 - 1)
+    assert (model.bias_mantissa_max, model.bias_exponent_max) == (2**12 - 1, 7)
+    assert (model.resets, model.evidence) == (("zero",), "bit-exact-sim")
+
+
+@pytest.mark.parametrize(("bits", "highest"), [(2, 1), (7, 63), (8, 127)])
+def test_weights_and_trim_codes_are_symmetric(bits: int, highest: int) -> None:
+    assert ThresholdTrim("neuron", bits, 1.0).highest_code == highest
+    assert ChipModel("x", "x", False, bits, ("zero",), None, "modelled").weight_max == highest
+
+
+def test_the_catalogue_cannot_be_written_to() -> None:
+    with pytest.raises(TypeError):
+        chips()["mine"] = chip("ideal")  # type: ignore[index]
