@@ -43,7 +43,8 @@ class ChipModel:
         fixed_point: True where neurons compute as `FixedPointNeurons`, False for `FloatNeurons`.
         weight_bits: of an integer weight, sign included.
         resets: reset modes that the chip has.
-        threshold_max, bias_mantissa_max, bias_exponent_max: register limits (fixed point only).
+        threshold_max, bias_mantissa_max: register limits (fixed point only).
+        bias_exponents: the smallest and the largest that are used (fixed point only).
         trim: the threshold knob, or None.
         evidence: what a number obtained with this model rests on.
         sources: limit -> paper, table, or how it was established.
@@ -58,7 +59,7 @@ class ChipModel:
     evidence: Evidence
     threshold_max: int | None = None
     bias_mantissa_max: int | None = None
-    bias_exponent_max: int | None = None
+    bias_exponents: tuple[int, int] | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -110,7 +110,9 @@ def compare(expected: Recording, got: Recording) -> Comparison:
             if count:
                 step, sample, *neuron = (int(i) for i in np.argwhere(different)[0])
                 values = float(before[(step, sample, *neuron)]), float(after[(step, sample, *neuron)])
-                firsts.append((step, order, quantity, Divergence(step + 1, name, sample, tuple(neuron), quantity, *values)))
+                firsts.append(
+                    (step, order, quantity, Divergence(step + 1, name, sample, tuple(neuron), quantity, *values))
+                )
         rows.append(LayerComparison(name, int(expected.potentials[name].size), rate, spikes, voltages))
     first = min(firsts, key=lambda item: item[:3])[3] if firsts else None
     differing = int((expected.decisions != got.decisions).sum())

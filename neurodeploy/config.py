@@ -47,7 +47,7 @@ class TrainConfig(_Section):
     learning_rate: float = Field(3e-3, gt=0)
     gamma_learning_rate: float = Field(5e-4, ge=0)
     weight_decay: float = Field(1e-4, ge=0)
-    potential_weight: float = Field(0.1, ge=0)
+    potential_weight: float = Field(1.0, ge=0)
 
 
 class ExperimentConfig(_Section):

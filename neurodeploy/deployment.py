@@ -67,7 +67,9 @@ def prepare(model: Model, target_name: str, chip_name: str | None = None) -> Pre
     return Prepared(network, program, [asdict(row) for row in rows], warnings(program, chip, rates, rows))
 
 
-def export_model(model: Model, target_name: str, folder: Path, chip_name: str | None = None) -> tuple[Artifact, list[str]]:
+def export_model(
+    model: Model, target_name: str, folder: Path, chip_name: str | None = None
+) -> tuple[Artifact, list[str]]:
     """Writes the artifact folder; returns it and what the target left out, with the reasons.
 
     Raises:
@@ -160,7 +162,9 @@ def _check_golden(golden: Golden, now: Recording) -> None:
         np.array_equal(golden.spikes[name], spikes) for name, spikes in now.spikes.items()
     )
     if not same:
-        raise UsageError("the golden vectors of this artifact do not come out of its program: it was altered; export again")
+        raise UsageError(
+            "the golden vectors of this artifact do not come out of its program: it was altered; export again"
+        )
 
 
 def _variants(backend: str, program: Program, inputs: NDArray[Any], expected: Recording) -> list[dict[str, Any]]:

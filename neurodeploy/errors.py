@@ -39,7 +39,7 @@ class DesignRuleError(NeurodeployError):
 
 
 class MissingBackendError(NeurodeployError):
-    """A vendor package or environment that is not installed; the message holds the command that mends it (exit code 4)."""
+    """A vendor's package that is not installed; the message holds the command that mends it (exit code 4)."""
 
     exit_code = 4
 

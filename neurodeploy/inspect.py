@@ -26,6 +26,7 @@ from neurodeploy.ir.synapses import extreme_sums
 _UNIT = 2**VOLTAGE_UNIT_BITS
 _ALIVE = (0.001, 0.999)  # a layer whose mean firing rate lies outside decides nothing
 _LARGE_ZERO_SHARE = 0.5
+_LARGE_CLIPPED_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,19 @@ def warnings(program: Program, chip: ChipModel, rates: Mapping[str, float], rows
             reach = _largest_current(program, layer)
             if reach >= STATE_LIMIT:
                 found.append(
-                    f"layer {layer.name}: the current could reach {reach / STATE_LIMIT:.1f} times its 24-bit register for "
-                    "the worst input, and would wrap"
+                    f"layer {layer.name}: the current could reach {reach / STATE_LIMIT:.1f} times its 24-bit register "
+                    "for the worst input, and would wrap"
                 )
     for row in rows:
+        if row.weights_clipped_percent > 100 * _LARGE_CLIPPED_SHARE:
+            found.append(
+                f"layer {row.layer}: {row.weights_clipped_percent:.1f} % of its weights lie beyond {chip.weight_bits} "
+                "bits and were clipped; its weights are large against its threshold"
+            )
         if row.weights_zero_percent > 100 * _LARGE_ZERO_SHARE:
             found.append(
-                f"layer {row.layer}: {row.weights_zero_percent:.0f} % of its weights became zero at {chip.weight_bits} bits"
+                f"layer {row.layer}: {row.weights_zero_percent:.0f} % of its weights became zero at "
+                f"{chip.weight_bits} bits"
             )
     return found
 
@@ -133,4 +140,4 @@ def _largest_current(program: Program, layer: Layer) -> float:
         highest = 2**program.input.bits - 1 if synapses.source == INPUT else 1
         low, high = extreme_sums(synapses, 0, highest)
         total += max(-low, high)
-    return total * _UNIT
+    return float(total * _UNIT)

@@ -40,8 +40,9 @@ from neurodeploy.ir.program import (
 from neurodeploy.ir.synapses import Synapses, extreme_sums
 
 _UNIT = 2**VOLTAGE_UNIT_BITS
-# Tried around the scale at which the largest weight just fits: below 1 coarser, above 1 finer with large weights clipped.
-_RELATIVE_SCALES = (0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.8, 2.2)
+# Tried around the scale at which the largest weight just fits: below 1 coarser, above 1 finer with large weights
+# clipped. Nearest first, and the first of equals is kept.
+_RELATIVE_SCALES = (1.0, 1.15, 0.85, 1.3, 0.7, 1.5, 0.5, 1.8, 2.2)
 # A readout that never fires must stay below the largest threshold for all steps; it is scaled to this share of it.
 _READOUT_HEADROOM = 0.9
 
@@ -66,7 +67,9 @@ def quantize(network: Network, chip: ChipModel, calibration: NDArray[Any] | None
         layers = tuple(_float_layer(lowered, layer, chip) for layer in lowered.layers)
         return Program(chip.name, network.steps, network.input, layers, lowered.readout)
     if calibration is None:
-        layers = tuple(_fixed_layer(lowered, one, chip, _candidates(lowered, one, chip, (1.0,))[0]) for one in lowered.layers)
+        layers = tuple(
+            _fixed_layer(lowered, one, chip, _candidates(lowered, one, chip, (1.0,))[0]) for one in lowered.layers
+        )
         return Program(chip.name, network.steps, network.input, layers, lowered.readout)
     return _searched(lowered, chip, calibration)
 
@@ -76,15 +79,15 @@ def _violations(layer: LoweredLayer, chip: ChipModel) -> list[str]:
     found = []
     if isinstance(layer.neuron, LIF) and layer.neuron.reset not in chip.resets:
         found.append(
-            f"reset {layer.neuron.reset!r}: {chip.name} has {', '.join(map(repr, chip.resets))}; train with such a reset"
+            f"reset {layer.neuron.reset!r}: {chip.name} has {', '.join(map(repr, chip.resets))}; train with that"
         )
     if chip.fixed_point and isinstance(layer.neuron, LIF):
         finest = _finest_threshold(layer, chip)
         if finest < 1:
             smallest = _UNIT + (1 if layer.neuron.fires_at_threshold else 0)
             found.append(
-                f"bias up to {np.abs(layer.bias).max():.4g} with threshold {layer.neuron.threshold:.4g}: the bias register "
-                f"of {chip.name} holds at most {_bias_limit(chip) / smallest:.0f} times the smallest threshold"
+                f"bias up to {np.abs(layer.bias).max():.4g} with threshold {layer.neuron.threshold:.4g}: the bias "
+                f"register of {chip.name} holds at most {_bias_limit(chip) / smallest:.0f} times the smallest threshold"
             )
     return found
 
@@ -146,7 +149,7 @@ def _searched(lowered: LoweredNetwork, chip: ChipModel, calibration: NDArray[Any
 
 
 def _runnable(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """The layers without the delayed synapses whose sources are not quantised yet, and without what nothing else feeds."""
+    """The layers without delayed synapses whose sources are not quantised yet, and without what nothing else feeds."""
     present = {INPUT} | {layer.name for layer in layers}
     kept = {layer.name: tuple(one for one in layer.synapses if one.source in present) for layer in layers}
     if not all(kept.values()):
@@ -163,9 +166,9 @@ def _candidates(
         smallest = max(fitting, _readout_scale(lowered, layer, chip))
         return [_roomy(lowered, layer, chip, smallest / factor) for factor in relative if factor <= 1]
     finest = _finest_threshold(layer, chip)
-    thresholds = {int(np.clip(np.floor(layer.neuron.threshold / fitting * factor), 1, finest)) for factor in relative}
+    thresholds = [int(np.clip(np.floor(layer.neuron.threshold / fitting * factor), 1, finest)) for factor in relative]
     extra = 1 if layer.neuron.fires_at_threshold else 0
-    return [_UNIT * layer.neuron.threshold / (_UNIT * q + extra) for q in sorted(thresholds)]
+    return [_UNIT * layer.neuron.threshold / (_UNIT * q + extra) for q in dict.fromkeys(thresholds)]
 
 
 def _finest_threshold(layer: LoweredLayer, chip: ChipModel) -> int:
@@ -181,12 +184,12 @@ def _finest_threshold(layer: LoweredLayer, chip: ChipModel) -> int:
 
 def _bias_limit(chip: ChipModel) -> int:
     """Largest bias in voltage units."""
-    assert chip.bias_mantissa_max is not None and chip.bias_exponent_max is not None
-    return chip.bias_mantissa_max << chip.bias_exponent_max
+    assert chip.bias_mantissa_max is not None and chip.bias_exponents is not None
+    return chip.bias_mantissa_max << chip.bias_exponents[1]
 
 
 def _readout_scale(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel) -> float:
-    """The smallest scale at which a readout's potential can never reach the largest threshold, nor its bias overflow."""
+    """The smallest scale at which a readout's potential never reaches the largest threshold, nor its bias overflows."""
     assert chip.threshold_max is not None
     per_step = float(np.abs(layer.bias).max())
     for synapses in layer.synapses:
@@ -195,7 +198,7 @@ def _readout_scale(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel
     decay = layer.neuron.decay
     steps = lowered.steps if decay == 1 else (1 - decay**lowered.steps) / (1 - decay)
     bias_scale = float(np.abs(layer.bias).max()) * _UNIT / _bias_limit(chip)
-    return max(per_step * steps / (_READOUT_HEADROOM * chip.threshold_max), bias_scale)
+    return float(max(per_step * steps / (_READOUT_HEADROOM * chip.threshold_max), bias_scale))
 
 
 def _roomy(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel, scale: float) -> float:
@@ -230,8 +233,8 @@ def _fixed_layer(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel, 
 
 def _bias(units: FloatArray, chip: ChipModel) -> tuple[IntArray, int]:
     """(mantissa, exponent): the smallest exponent at which every mantissa fits."""
-    assert chip.bias_mantissa_max is not None and chip.bias_exponent_max is not None
-    for exponent in range(chip.bias_exponent_max + 1):
+    assert chip.bias_mantissa_max is not None and chip.bias_exponents is not None
+    for exponent in range(chip.bias_exponents[0], chip.bias_exponents[1] + 1):
         mantissa = np.rint(units / 2**exponent).astype(np.int64)
         if np.abs(mantissa).max() <= chip.bias_mantissa_max:
             return frozen_ints(mantissa), exponent

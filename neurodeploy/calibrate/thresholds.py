@@ -1,9 +1,9 @@
 """Threshold trims by matching firing rates: each knob is bisected until its neurons fire as often as they should.
 
-Layer by layer from the input, because what a layer receives depends on the trims before it. All knobs of a layer, in all
-chips, are bisected at once: one run of the chips per bit of the trim. Of all codes measured, each knob keeps the one
-whose spike count came nearest to the reference (of equals, the smallest change). At the end each chip keeps its trims only
-where they do better on data that took no part, so that no chip ends worse on it than it began.
+Layer by layer from the input, because what a layer receives depends on the trims before it. All knobs of a layer, in
+all chips, are bisected at once: one run of the chips per bit of the trim. Of all codes measured, each knob keeps the
+one whose spike count came nearest to the reference (of equals, the smallest change). At the end each chip keeps its trims
+only where they do better on data that took no part, so that no chip ends worse on it than it began.
 """
 
 from __future__ import annotations

@@ -17,7 +17,9 @@ from neurodeploy.errors import FileFormatError, UsageError, unknown_name
 from neurodeploy.ir.nodes import Input
 
 DATA_ROOT_VARIABLE = "NEURODEPLOY_DATA"
-_PIXEL_BITS = 5  # of idx images: finer grey adds nothing to the accuracy, but takes range from the bias register of a chip
+_PIXEL_BITS = (
+    5  # of idx images: finer grey adds nothing to the accuracy, but takes range from the bias register of a chip
+)
 _TEST_SEED = 20230426  # digits come without a split: this one is the same for every training seed
 _DIGITS_TEST = 360
 
@@ -141,7 +143,9 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
 def _find_folder(folder: str, root: str | None) -> Path:
     given = root or os.environ.get(DATA_ROOT_VARIABLE)
     if not given:
-        raise UsageError(f"data set {folder} needs --data-root FOLDER (or {DATA_ROOT_VARIABLE}) with its four idx files")
+        raise UsageError(
+            f"data set {folder} needs --data-root FOLDER (or {DATA_ROOT_VARIABLE}) with its four idx files"
+        )
     for place in (Path(given) / folder, Path(given)):
         if any(place.glob("train-images-idx3-ubyte*")):
             return place

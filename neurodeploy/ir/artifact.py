@@ -229,7 +229,9 @@ def _decode_golden(arrays: Mapping[str, NDArray[Any]], program: Program, folder:
         or labels.ndim != 1
         or readout.shape != (samples, *program.layers[-1].shape)
     ):
-        raise FileFormatError(f"{where}: inputs {inputs.shape}, labels {labels.shape}, readout {readout.shape} do not fit")
+        raise FileFormatError(
+            f"{where}: inputs {inputs.shape}, labels {labels.shape}, readout {readout.shape} do not fit"
+        )
     spikes = {}
     for layer in firing:
         shape = (program.steps, samples, *layer.shape)

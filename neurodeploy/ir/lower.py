@@ -22,7 +22,6 @@ from neurodeploy.ir.nodes import (
     Input,
     Linear,
     MembraneReadout,
-
     SpikeCountReadout,
     SumPool2d,
 )
@@ -143,5 +142,3 @@ def _convolution(name: str, source: str, node: Conv2d, divisor: float, pool: int
 
 def _scaled(weight: FloatArray, divisor: float) -> Weights:
     return frozen_floats(weight / divisor)
-
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from types import MappingProxyType
 
 from neurodeploy.errors import UsageError
@@ -134,5 +135,5 @@ def sequential(nodes: Iterable[tuple[str, Node]], steps: int) -> Network:
     names = [name for name, _ in pairs]
     if len(set(names)) != len(names):
         raise UsageError(f"node names must differ: {names}")
-    edges = tuple(Edge(source, target) for (source, _), (target, _) in zip(pairs, pairs[1:], strict=False))
+    edges = tuple(Edge(source, target) for (source, _), (target, _) in pairwise(pairs))
     return Network(dict(pairs), edges, steps)

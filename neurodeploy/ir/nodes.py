@@ -22,8 +22,8 @@ RESETS: tuple[Reset, ...] = ("zero", "subtract")
 class Input:
     """The network's input: integers on a grid, as a chip receives them.
 
-    value[t] = integer[t] * scale, with integers in [0, 2**bits - 1]. Spikes have scale 1 and one bit; an image of 8 bits
-    in [0, 1] has scale 1/255.
+    value[t] = integer[t] * scale, with integers in [0, 2**bits - 1]. Spikes have scale 1 and one bit; an image of 8
+    bits in [0, 1] has scale 1/255.
     """
 
     shape: Shape

@@ -34,7 +34,8 @@ class FixedPointNeurons:
     With current decay 4095 (no memory in the current), for the summed weights a[t]:
 
         u[t] = a[t] << 6, less 2^24 where above 2^23, plus 2^24 where at or below -2^23
-        v[t] = clip(trunc(v[t-1] * (4096 - voltage_decay) / 4096) + u[t] + (bias_mantissa << bias_exponent), ±(2^23 - 1))
+        w[t] = trunc(v[t-1] * (4096 - voltage_decay) / 4096) + u[t] + (bias_mantissa << bias_exponent)
+        v[t] = clip(w[t], ±(2^23 - 1))
         o[t] = 1 if v[t] > threshold << 6;   v[t] = 0 where it fired
 
     Attributes:

@@ -139,9 +139,7 @@ def _undilated(weight: Weights, dilation: tuple[int, int]) -> Weights:
     if dilation == (1, 1):
         return weight
     out, inside, height, width = weight.shape
-    full = np.zeros(
-        (out, inside, (height - 1) * dilation[0] + 1, (width - 1) * dilation[1] + 1), dtype=weight.dtype
-    )
+    full = np.zeros((out, inside, (height - 1) * dilation[0] + 1, (width - 1) * dilation[1] + 1), dtype=weight.dtype)
     full[:, :, :: dilation[0], :: dilation[1]] = weight
     return full
 

@@ -10,9 +10,10 @@ import pandas as pd
 
 from neurodeploy.hw_models import chips as chip_catalogue
 from neurodeploy.report.data import CELL, GAMMA_PREFIX, RATE_PREFIX, ReportData, quantized_accuracies
-from neurodeploy.report.drawing import Figure, chart_of, colours, end_labels, figure, lines
+from neurodeploy.report.drawing import HEIGHT, Figure, chart_of, colours, end_labels, figure, in_words, lines
 
-BEFORE, AFTER = "#D55E00", "#0072B2"
+BEFORE, AFTER, NOMINAL = "#D55E00", "#0072B2", "#555555"
+NOMINAL_STATE = "no noise"
 STATES = {False: "not calibrated", True: "calibrated"}
 NOISES = {
     "mismatch": ("mismatch of thresholds and decays", "% of nominal"),
@@ -22,7 +23,7 @@ NOISES = {
 DOTS_PER_POINT = 200
 POINT_TOOLTIP = [
     alt.Tooltip("state:N", title="chips"),
-    alt.Tooltip("level:Q", title="level (%)", format="~g"),
+    alt.Tooltip("level:Q", title="level (%)", format=".4~g"),
     alt.Tooltip("accuracy_mean:Q", title="mean (%)", format=".2f"),
     alt.Tooltip("ci_low:Q", title="95 % interval from (%)", format=".2f"),
     alt.Tooltip("ci_high:Q", title="to (%)", format=".2f"),
@@ -33,14 +34,9 @@ POINT_TOOLTIP = [
 DOT_TOOLTIP = [
     alt.Tooltip("state:N", title="chip"),
     alt.Tooltip("chip_id:Q", title="chip id", format="d"),
-    alt.Tooltip("level:Q", title="level (%)", format="~g"),
+    alt.Tooltip("level:Q", title="level (%)", format=".4~g"),
     alt.Tooltip("accuracy:Q", title="accuracy (%)", format=".2f"),
 ]
-
-
-def noise_label(noise: str) -> str:
-    """What a noise is called in text."""
-    return NOISES.get(noise, (noise, ""))[0]
 
 
 def accuracy_figures(data: ReportData) -> list[Figure]:
@@ -67,7 +63,15 @@ def training_figures(training: pd.DataFrame) -> list[Figure]:
     accuracy = {"validation": 100 * training["validation_accuracy"]}
     drawn = [
         lines("training-loss", "Loss", epochs, loss, "loss (no unit)"),
-        lines("training-accuracy", "Validation accuracy", epochs, accuracy, "validation accuracy (%)", zero=False),
+        lines(
+            "training-accuracy",
+            "Validation accuracy",
+            epochs,
+            accuracy,
+            "validation accuracy (%)",
+            "\u00a0%",
+            zero=False,
+        ),
     ]
     if "potential_loss" in training.columns:
         potential = {"potential loss": training["potential_loss"]}
@@ -120,8 +124,7 @@ def rate_figures(data: ReportData) -> list[Figure]:
     numbers = base.mark_text(align="left", dx=4, fontSize=11).encode(text=alt.Text("rate:Q", format=".1f"))
     height = max(80, 22 * len(table) + 12 * len(layers))
     words = "; ".join(
-        f"{owner}: "
-        + ", ".join(f"{layer} {rate:.1f} %" for layer, rate in zip(rows["layer"], rows["rate"], strict=True))
+        f"{owner}: " + in_words(list(zip(rows["layer"], rows["rate"], strict=True)), ".1f", "\u00a0%")
         for owner, rows in table.groupby("chip", sort=False)
     )
     description = f"Firing rate per layer ({origin}), {words}."
@@ -132,43 +135,54 @@ def rate_figures(data: ReportData) -> list[Figure]:
 def _accuracy_figure(data: ReportData, chip: str, noise: str, rows: pd.DataFrame, domain: list[float]) -> Figure:
     table = _in_percent(rows)
     levels = [float(level) for level in sorted(table["level"].unique())]
-    span = levels[-1] - levels[0] or 1.0
-    edges = [levels[0] - 0.04 * span, levels[-1] + 0.04 * span]
+    span = levels[-1] - levels[0] or 10.0
+    margin = 0.04 * span if len(levels) > 1 else span / 2
+    edges = [levels[0] - margin, levels[-1] + margin]
     what, unit = NOISES.get(noise, (noise, "% of nominal"))
 
     def x(field: str) -> alt.X:
         scale = alt.Scale(domain=edges, nice=False, zero=False)
-        axis = alt.Axis(values=levels, grid=False, labelOverlap=True, format="~g")
+        axis = alt.Axis(values=levels, grid=False, labelOverlap=True, format=".4~g")
         return alt.X(f"{field}:Q", title=f"{what} (standard deviation, {unit})", scale=scale, axis=axis)
 
     def y(field: str) -> alt.Y:
         return alt.Y(f"{field}:Q", title="test accuracy (%)", scale=alt.Scale(domain=domain, nice=False))
 
-    colour = alt.Color("state:N", scale=alt.Scale(domain=list(STATES.values()), range=[BEFORE, AFTER]), legend=None)
+    colour = alt.Color(
+        "state:N",
+        scale=alt.Scale(domain=[*STATES.values(), NOMINAL_STATE], range=[BEFORE, AFTER, NOMINAL]),
+        legend=None,
+    )
     base = chart_of(table).encode(x=x("level"), color=colour, tooltip=POINT_TOOLTIP)
     # An area of one point would not be seen.
     band = base.mark_area(opacity=0.22) if len(levels) > 1 else base.mark_rule(strokeWidth=5, opacity=0.4)
-    tail = base.mark_line(strokeDash=[5, 4], strokeWidth=1.5, point={"shape": "stroke", "size": 60})
+    tail = base.mark_line(strokeDash=[5, 4], strokeWidth=1.5, point={"shape": "stroke", "size": 80, "filled": False})
     mean = base.mark_line(strokeWidth=2.2, point={"size": 42, "filled": True, "opacity": 1})
     layers = []
     dots, left_out = _dots(data.chips, chip, noise, span)
     if not dots.empty:
         circles = chart_of(dots).mark_circle(size=13, opacity=0.22)
         layers.append(circles.encode(x=x("place"), y=y("accuracy"), color=colour, tooltip=DOT_TOOLTIP))
-    nominal = _nominal(data, chip, edges[1])
-    if not nominal.empty:
-        above = chart_of(nominal).mark_text(align="right", dy=-6, fontSize=11, color="#444")
-        layers.append(chart_of(nominal).mark_rule(color="#555").encode(y=y("y")))
-        layers.append(above.encode(x=x("x"), y=y("y"), text="text:N"))
+    ends = _accuracy_ends(table)
+    nominal = quantized_accuracies(data).get(chip)
+    if nominal is not None:
+        row = {
+            "level": levels[-1],
+            "y": 100 * nominal,
+            "state": NOMINAL_STATE,
+            "text": f"no noise: {100 * nominal:.1f} %",
+        }
+        ends = pd.concat([pd.DataFrame([row]), ends])
+        layers.append(chart_of(pd.DataFrame([row])).mark_rule().encode(y=y("y"), color=colour))
     layers += [
         band.encode(y=y("ci_low"), y2="ci_high:Q"),
         tail.encode(y=y("accuracy_p05")),
         mean.encode(y=y("accuracy_mean")),
-        end_labels(_accuracy_ends(table), domain).encode(x=x("x"), y=y("y"), color=colour),
+        end_labels(ends, domain, HEIGHT).encode(x=x("level"), y=y("y"), color=colour),
     ]
     counts = f"{count_range(rows['n_chips'])} virtual chips × {count_range(rows['n_samples'])} samples"
     subtitle = f"{counts} · {', '.join(map(str, rows['evidence'].unique()))}"
-    description = f"Test accuracy on {chip} against {what}: {_accuracy_words(table)}."
+    description = f"Mean test accuracy: {_accuracy_words(table)}."
     notes = []
     model = chip_catalogue().get(chip)
     if model is not None and model.fixed_point:
@@ -208,31 +222,27 @@ def _dots(chips: pd.DataFrame, chip: str, noise: str, span: float) -> tuple[pd.D
     return dots, len(drawn) < len(own)
 
 
-def _nominal(data: ReportData, chip: str, right: float) -> pd.DataFrame:
-    """The accuracy of the quantised network without noise, with its label; empty where the run does not say."""
-    value = quantized_accuracies(data).get(chip)
-    if value is None:
-        return pd.DataFrame()
-    return pd.DataFrame({"x": [right], "y": [100 * value], "text": [f"quantised, no noise: {100 * value:.1f} %"]})
-
-
 def _accuracy_ends(table: pd.DataFrame) -> pd.DataFrame:
-    """The last point of every line, with its label."""
+    """The last point of every line, with its name."""
     last = table.groupby("state", sort=False).tail(1)
-    right = table["level"].max()
-    mean = pd.DataFrame({"x": right, "y": last["accuracy_mean"], "text": last["state"], "series": last["state"]})
-    tail = mean.assign(y=last["accuracy_p05"], text=last["state"] + ", 5th percentile")
-    return pd.concat([mean, tail]).rename(columns={"series": "state"})
+    mean = last.assign(y=last["accuracy_mean"], text=last["state"])
+    tail = last.assign(y=last["accuracy_p05"], text=last["state"] + ", 5th percentile")
+    return pd.concat([mean, tail])[["level", "y", "state", "text"]].assign(level=table["level"].max())
 
 
 def _accuracy_words(table: pd.DataFrame) -> str:
     parts = []
     for state, rows in table.groupby("state", sort=False):
-        first, last = rows.iloc[0], rows.iloc[-1]
-        tail = f"{last.accuracy_mean:.1f} % at {last.level:g} % (5th percentile {last.accuracy_p05:.1f} %)"
-        head = f"{first.accuracy_mean:.1f} % at {first.level:g} %, " if len(rows) > 1 else ""
-        parts.append(f"{state} {head}{tail}")
+        points = [f"{mean:.1f}\u00a0% at level {level:g}\u00a0%" for mean, level in _ends(rows)]
+        tail = rows["accuracy_p05"].iloc[-1]
+        parts.append(f"{state} {', '.join(points)} (5th percentile {tail:.1f}\u00a0%)")
     return "; ".join(parts)
+
+
+def _ends(rows: pd.DataFrame) -> list[tuple[float, float]]:
+    """Accuracy and level of the first and the last point, once where they are one."""
+    points = list(zip(rows["accuracy_mean"], rows["level"], strict=True))
+    return [points[0], points[-1]] if len(points) > 1 else points
 
 
 def _layer_columns(training: pd.DataFrame, prefix: str) -> list[str]:

@@ -11,14 +11,17 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-# Okabe and Ito's colours, distinct for the colour-blind too; their yellow is darkened for a white page.
-SERIES_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B58900", "#56B4E9", "#333333", "#8C564B")
+# After Okabe and Ito, darkened so that names in these colours can be read on white. Their blue and vermilion are kept
+# for the states of calibration.
+SERIES_COLOURS = ("#00785A", "#A8487F", "#333333", "#8A6A00", "#2F7FB0", "#8C564B")
 WIDTH, HEIGHT, LABEL_HEIGHT = 390, 260, 14
+WORDS = 8
 CONFIG = {
     "font": "Helvetica, Arial, Liberation Sans, sans-serif",
     "background": "white",
     "view": {"stroke": None},
     "axis": {
+        "labelFlush": False,
         "labelFontSize": 12,
         "titleFontSize": 12,
         "titleFontWeight": "normal",
@@ -42,19 +45,27 @@ class Figure:
 
     Attributes:
         name: stem of its files.
+        title: what it is called.
         spec: Vega-Lite.
         description: what it shows in words, for those who cannot see it.
         note: what else a reader must know, or "".
     """
 
     name: str
+    title: str
     spec: dict[str, Any]
     description: str
     note: str = ""
 
 
 def lines(
-    name: str, title: str, epochs: Numbers, series: Mapping[str, Numbers], y_title: str, zero: bool = True
+    name: str,
+    title: str,
+    epochs: Numbers,
+    series: Mapping[str, Numbers],
+    y_title: str,
+    unit: str = "",
+    zero: bool = True,
 ) -> Figure | None:
     """Lines over epochs with their names at their ends; None where there is nothing to draw."""
     tables = [pd.DataFrame({"epoch": epochs, "y": values, "state": one}) for one, values in series.items()]
@@ -68,27 +79,33 @@ def lines(
     colour = alt.Color(
         "state:N", scale=alt.Scale(domain=list(series), range=colours(len(series))), legend=None, sort=list(series)
     )
-    x = alt.X(
-        "epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, grid=False, format="d"), scale=alt.Scale(zero=False)
-    )
+    scale = alt.Scale(zero=False, nice=False, padding=8)
+    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, grid=False, format="d"), scale=scale)
     y = alt.Y("y:Q", title=y_title, scale=alt.Scale(domain=domain, nice=False))
     tooltip = [alt.Tooltip("state:N", title="line"), alt.Tooltip("epoch:Q"), alt.Tooltip("y:Q", format=".4~g")]
     drawn = chart_of(long).mark_line(strokeWidth=2, point={"size": 22})
     ends = long.groupby("state", sort=False).tail(1).assign(text=lambda rows: rows["state"])
+    height = max(220, LABEL_HEIGHT * (len(series) + 2))
     layers = [drawn.encode(x=x, y=y, color=colour, tooltip=tooltip)]
     if len(series) > 1:
-        layers.append(end_labels(ends, domain).encode(x=x, y=y, color=colour))
-    words = []
-    for one, rows in long.groupby("state", sort=False):
-        words.append(f"{one} from {rows['y'].iloc[0]:.4g} to {rows['y'].iloc[-1]:.4g}")
-    description = f"{title} against epoch, {y_title}: {'; '.join(words)}."
-    return figure(name, title, "", alt.layer(*layers), description, height=220)
+        layers.append(end_labels(ends, domain, height).encode(x=x, y=y, color=colour))
+    last = [(str(row["state"]), float(row["y"])) for row in ends.to_dict("records")]
+    description = f"{title} after epoch {epochs.max()}: {in_words(last, '.4g', unit)}."
+    return figure(name, title, "", alt.layer(*layers), description, height=height)
 
 
-def end_labels(ends: pd.DataFrame, domain: Sequence[float]) -> alt.Chart:
+def in_words(values: Sequence[tuple[str, float]], form: str, unit: str) -> str:
+    """Named numbers as text; of many, the lowest and the highest."""
+    if len(values) <= WORDS:
+        return ", ".join(f"{name} {value:{form}}{unit}" for name, value in values)
+    low, high = min(values, key=lambda pair: pair[1]), max(values, key=lambda pair: pair[1])
+    return f"from {low[1]:{form}}{unit} ({low[0]}) to {high[1]:{form}}{unit} ({high[0]})"
+
+
+def end_labels(ends: pd.DataFrame, domain: Sequence[float], height: int) -> alt.Chart:
     """The column `text` at the ends of lines, moved apart along `y` where names would overlap."""
     ends = ends.dropna(subset=["y"])
-    gap = LABEL_HEIGHT * (domain[1] - domain[0]) / HEIGHT
+    gap = LABEL_HEIGHT * (domain[1] - domain[0]) / height
     placed = ends.assign(y=spread([float(value) for value in ends["y"]], gap))
     text = chart_of(placed).mark_text(align="left", dx=16, fontSize=12, limit=180)
     labels: alt.Chart = text.encode(text="text:N")
@@ -123,7 +140,7 @@ def figure(
     spec: dict[str, Any] = chart.properties(
         width=WIDTH, height=height, title=heading, description=description
     ).to_dict()
-    return Figure(name, spec | {"config": CONFIG}, description, note)
+    return Figure(name, title, spec | {"config": CONFIG}, description, note)
 
 
 def chart_of(table: pd.DataFrame) -> alt.Chart:

@@ -101,7 +101,7 @@ def _draw(figure: Figure, taken: set[str]) -> Drawn:
         number += 1
         name = f"{figure.name}-{number}"
     taken.add(name)
-    own = Figure(name, figure.spec, figure.description, figure.note)
+    own = Figure(name, figure.title, figure.spec, figure.description, figure.note)
     svg = vl_convert.vegalite_to_svg(own.spec, vl_version=VEGA_LITE, allowed_base_urls=[])
     png = vl_convert.vegalite_to_png(own.spec, vl_version=VEGA_LITE, allowed_base_urls=[], scale=PNG_SCALE)
     return Drawn(own, svg, png)

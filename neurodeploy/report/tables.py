@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from neurodeploy.report.charts import STATES, count_range, noise_label
+from neurodeploy.report.charts import STATES, count_range
 from neurodeploy.report.data import ReportData, quantized_accuracies
 
 ABSENT = "–"
@@ -46,9 +46,11 @@ def percent(fraction: Any, digits: int = 2) -> str:
     return ABSENT if fraction is None or pd.isna(fraction) else f"{100 * float(fraction):.{digits}f} %"
 
 
-def number(value: Any, form: str = ",") -> str:
-    """A number as text."""
-    return ABSENT if value is None or pd.isna(value) else format(value, form)
+def number(value: Any, form: str = "") -> str:
+    """A number as text; without a form it is a count, or the mean of counts."""
+    if value is None or pd.isna(value):
+        return ABSENT
+    return format(value, form or (",.0f" if float(value).is_integer() else ",.1f"))
 
 
 def tiles(data: ReportData) -> list[Tile]:
@@ -62,10 +64,10 @@ def tiles(data: ReportData) -> list[Tile]:
         found.append(Tile(percent(accuracy), f"quantised for {chip}", "test accuracy without noise"))
     for proof in data.proofs:
         differing = proof["mismatched_spikes"] + proof["mismatched_voltages"]
-        value = f"{number(proof['mismatched_spikes'])} of {number(proof['spikes_compared'])}"
-        voltages = f"{number(proof['mismatched_voltages'])} voltages differ"
+        compared = f"of {number(proof['spikes_compared'])} compared on {proof['chip']}"
+        detail = f"{compared}; {number(proof['mismatched_voltages'])} voltages differ"
         label = f"spikes differ in {_backend(proof)}"
-        found.append(Tile(value, label, f"{proof['chip']}; {voltages}", "bad" if differing else "good"))
+        found.append(Tile(number(proof["mismatched_spikes"]), label, detail, "bad" if differing else "good"))
     if not data.curves.empty:
         runs = f"{number(int(data.curves['n_chips'].sum()))} chip runs in {len(data.curves)} points"
         found.append(Tile(count_range(data.curves["n_chips"]), "virtual chips per point", runs))
@@ -78,7 +80,7 @@ def curve_table(data: ReportData) -> Table:
     rows = tuple(
         (
             str(row["chip"]),
-            noise_label(str(row["noise"])),
+            _noise(row["noise"]),
             STATES[bool(row["calibrated"])],
             str(row["evidence"]),
             percent(row["level"], 1),
@@ -101,7 +103,7 @@ def calibration_table(data: ReportData) -> Table:
     rows = tuple(
         (
             str(row["chip"]),
-            noise_label(str(row["noise"])),
+            _noise(row["noise"]),
             percent(row["level"], 1),
             "nothing was lost" if pd.isna(row["recovered"]) else percent(row["recovered"], 1),
             percent(row["validation_before"]),
@@ -114,7 +116,7 @@ def calibration_table(data: ReportData) -> Table:
     )
     columns = ("chip", "noise", "level", "recovered", "validation before", "after", "chips that kept it")
     caption = "Calibration: share of the lost test accuracy that came back, and what it cost"
-    return Table(caption, (*columns, "chip runs", "samples"), rows, 2)
+    return Table(caption, (*columns, "runs per chip", "samples per chip"), rows, 2)
 
 
 def proof_table(data: ReportData) -> Table:
@@ -215,7 +217,7 @@ def count_table(data: ReportData) -> Table:
         levels = ", ".join(f"{100 * level:g}" for level in sorted(points["level"].unique()))
         runs = number(int(points["n_chips"].sum()))
         texts = (levels, count_range(points["n_chips"]), count_range(points["n_samples"]), runs)
-        rows.append((str(chip), noise_label(str(noise)), *texts))
+        rows.append((str(chip), _noise(noise), *texts))
     columns = ("chip", "noise", "levels (%)", "virtual chips per point", "samples per chip", "chip runs")
     return Table("Chips and samples behind the curves", columns, tuple(rows), 3)
 
@@ -228,15 +230,15 @@ def pairs(caption: str, values: Mapping[str, Any], columns: tuple[str, str]) -> 
 def run_table(data: ReportData) -> Table:
     """Data set, seed and accuracies of the run."""
     counts = data.summary.get("data") or {}
-    values: dict[str, Any] = {}
-    if "name" in counts:
-        values["data set"] = counts["name"]
-    values |= {f"{part} samples": counts[part] for part in ("train", "validation", "test") if part in counts}
-    if data.summary.get("seed") is not None:
-        values["seed"] = str(data.summary["seed"])
-    if data.summary.get("validation_accuracy") is not None:
-        values["validation accuracy"] = percent(data.summary["validation_accuracy"])
-    return pairs("Run", values, ("what", "value"))
+    seed, validation = data.summary.get("seed"), data.summary.get("validation_accuracy")
+    values = {
+        "data set": counts.get("name"),
+        **{f"{part} samples": counts.get(part) for part in ("train", "validation", "test")},
+        "seed": None if seed is None else str(seed),
+        "validation accuracy": None if validation is None else percent(validation),
+    }
+    known = {key: value for key, value in values.items() if value is not None}
+    return pairs("Run", known, ("what", "value"))
 
 
 def command(summary: Mapping[str, Any]) -> str:
@@ -248,6 +250,10 @@ def command(summary: Mapping[str, Any]) -> str:
 def _backend(proof: Mapping[str, Any]) -> str:
     name = str(proof["backend"])
     return " ".join(filter(None, [name[:1].upper() + name[1:], str(proof.get("version") or "")]))
+
+
+def _noise(name: Any) -> str:
+    return str(name).replace("_", " ")
 
 
 def _text(value: Any) -> str:

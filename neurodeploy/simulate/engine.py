@@ -32,7 +32,7 @@ from neurodeploy.simulate.recording import Recording, check_inputs
 
 _UNIT = 2.0**VOLTAGE_UNIT_BITS
 _FLOAT32_EXACT = 2.0**24
-_CHUNK_VALUES = 2**19  # neuron values of the largest layer per chunk: 4 MB in float64, about what a core's cache holds
+_CHUNK_VALUES = 2**17  # neuron values of the largest layer per chunk: 1 MB in float64, what a core keeps in its cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,9 @@ class Counts:
         return np.asarray(self.readout.argmax(axis=-1), dtype=np.int64)
 
 
-def run(program: Program, inputs: NDArray[Any], thermal: ThermalNoise | None = None, first_sample: int = 0) -> Recording:
+def run(
+    program: Program, inputs: NDArray[Any], thermal: ThermalNoise | None = None, first_sample: int = 0
+) -> Recording:
     """One chip with all spikes and potentials recorded; arguments and errors as `reference.run`."""
     batch, _ = check_inputs(program, inputs)
     stack = _Stack([program], [thermal])
@@ -62,8 +64,12 @@ def run(program: Program, inputs: NDArray[Any], thermal: ThermalNoise | None = N
     kind = np.int64 if program.fixed_point else np.float64
     names = [layer.name for layer in program.layers]
     firing = {layer.name for layer in program.layers if layer.fires}
-    spikes = {name: torch.stack([step[name][0] for step in trace.spikes]).byte().numpy() for name in names if name in firing}
-    potentials = {name: torch.stack([step[name][0] for step in trace.potentials]).numpy().astype(kind) for name in names}
+    spikes = {
+        name: torch.stack([step[name][0] for step in trace.spikes]).byte().numpy() for name in names if name in firing
+    }
+    potentials = {
+        name: torch.stack([step[name][0] for step in trace.potentials]).numpy().astype(kind) for name in names
+    }
     return Recording(spikes, potentials, readout[0].numpy().astype(kind))
 
 
@@ -114,7 +120,9 @@ class _Stack:
         self.program = programs[0]
         self.chips = len(programs)
         self.thermal = thermal
-        self.layers = [_StackedLayer([p.layers[i] for p in programs], self.program) for i in range(len(programs[0].layers))]
+        self.layers = [
+            _StackedLayer([p.layers[i] for p in programs], self.program) for i in range(len(programs[0].layers))
+        ]
 
     def run(
         self, inputs: NDArray[Any], samples: slice, first_sample: int, trace: _Trace | None = None
@@ -133,32 +141,33 @@ class _Stack:
         output[INPUT] = torch.zeros((1, batch, *self.program.input.shape))
         counts = {layer.name: torch.zeros((self.chips, *layer.shape), dtype=torch.float64) for layer in firing}
         readout = torch.zeros((self.chips, batch, *self.layers[-1].shape), dtype=torch.float64)
-        constant: dict[str, torch.Tensor] = {}
+        constant: dict[str, torch.Tensor] = {}  # what a static input brings is computed once
         for step in range(self.program.steps):
             before = dict(output)
             output[INPUT] = (frames if static else frames[step])[None]
             for layer in self.layers:
-                if static and layer.from_input_only:
-                    if layer.name not in constant:
-                        constant[layer.name] = layer.current(output, before)
-                    weighted = constant[layer.name]
-                else:
-                    weighted = layer.current(output, before)
+                driven = constant.get(layer.name)
+                if driven is None:
+                    driven = layer.drive(output, before)
+                    if static and layer.from_input_only:
+                        constant[layer.name] = driven
                 noise = self._noise(layer, step, first_sample, batch)
-                state[layer.name], output[layer.name] = layer.update(state[layer.name], weighted, noise)
+                state[layer.name], output[layer.name] = layer.update(state[layer.name], driven, noise)
                 if layer.fires:
                     counts[layer.name] += output[layer.name].sum(dim=1)
             readout += (output if self.layers[-1].fires else state)[self.layers[-1].name]
             if trace is not None:
                 trace.spikes.append({layer.name: output[layer.name] for layer in self.layers if layer.fires})
-                trace.potentials.append({layer.name: state[layer.name] for layer in self.layers})
+                trace.potentials.append({layer.name: state[layer.name].clone() for layer in self.layers})
         return readout, counts
 
     def _noise(self, layer: _StackedLayer, step: int, first: int, batch: int) -> torch.Tensor | None:
         if not layer.fires or all(noise is None for noise in self.thermal):
             return None
         drawn = [
-            np.zeros((batch, *layer.shape)) if noise is None else noise.draw(layer.name, layer.shape, step, first, batch)
+            np.zeros((batch, *layer.shape))
+            if noise is None
+            else noise.draw(layer.name, layer.shape, step, first, batch)
             for noise in self.thermal
         ]
         return torch.from_numpy(np.stack(drawn))
@@ -170,32 +179,55 @@ class _StackedLayer:
     def __init__(self, layers: Sequence[Layer], program: Program) -> None:
         first = layers[0]
         self.name, self.shape, self.fires = first.name, first.shape, first.fires
-        self.scale, self.fixed_point = first.scale, program.fixed_point
-        self.synapses = [_StackedSynapses([layer.synapses[i] for layer in layers], program) for i in range(len(first.synapses))]
+        self.fixed_point = program.fixed_point
+        self.synapses = [
+            _StackedSynapses([layer.synapses[i] for layer in layers], program) for i in range(len(first.synapses))
+        ]
         self.from_input_only = all(s.source == INPUT and s.delay == 0 for s in first.synapses)
         self.neurons = first.neurons
         neurons = [layer.neurons for layer in layers]
         dimensions = len(self.shape)
-        if isinstance(self.neurons, FixedPointNeurons):
-            self.retention = _stacked([DECAY_ONE - n.voltage_decay for n in neurons if isinstance(n, FixedPointNeurons)], dimensions) / DECAY_ONE
-            self.threshold = _stacked([n.threshold for n in neurons], dimensions) * _UNIT
+        self.threshold = _stacked([n.threshold for n in neurons], dimensions)
+        if self.fixed_point:
+            kept = [DECAY_ONE - n.voltage_decay for n in neurons if isinstance(n, FixedPointNeurons)]
+            self.retention = _stacked(kept, dimensions) / DECAY_ONE
+            self.threshold = self.threshold * _UNIT
         else:
             self.retention = _stacked([n.decay for n in neurons if isinstance(n, FloatNeurons)], dimensions)
-            self.threshold = _stacked([n.threshold for n in neurons], dimensions)
         self.bias = _stacked([n.bias for n in neurons], dimensions)
+        self.unit = torch.tensor(_UNIT if self.fixed_point else first.scale, dtype=torch.float64)
+        # Registers that the weights prove to be wide enough need no wrapping and no clipping.
+        reach = sum(synapses.bound for synapses in self.synapses) * _UNIT
+        self.wraps = self.fixed_point and reach >= STATE_LIMIT
+        self.saturates = (reach + float(self.bias.abs().max())) * program.steps >= STATE_LIMIT
 
-    def current(self, output: Mapping[str, torch.Tensor], before: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The summed integer weights of one step, in float64."""
+    def drive(self, output: Mapping[str, torch.Tensor], before: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """What one step adds to the potential, less noise, (chips or 1, B, *shape) in float64."""
         total = self.synapses[0].current(output, before)
         for synapses in self.synapses[1:]:
             total = total + synapses.current(output, before)
-        return total
+        total = _times(total, self.unit)
+        if self.wraps:
+            wrapped = torch.where(total > STATE_LIMIT, total - 2 * STATE_LIMIT, total)
+            total = torch.where(total <= -STATE_LIMIT, total + 2 * STATE_LIMIT, wrapped)
+        return _plus(total, self.bias)
 
     def update(
-        self, state: torch.Tensor, weighted: torch.Tensor, noise: torch.Tensor | None
+        self, state: torch.Tensor, driven: torch.Tensor, noise: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(potential after reset, spikes as float32) of one step; the equations of `reference.update`."""
-        potential = self._integrate(state, weighted, noise)
+        """(potential after reset, spikes as float32) of one step; the equations of `reference.update`.
+
+        `state` is overwritten where its shape allows; `driven` and `noise` are not.
+        """
+        potential = _times(state, self.retention)
+        if self.fixed_point:
+            potential.trunc_()
+            potential = _plus(potential, driven)
+            potential = potential if noise is None else _plus(potential, noise)
+            if self.saturates or noise is not None:
+                potential.clamp_(-(STATE_LIMIT - 1), STATE_LIMIT - 1)
+        else:
+            potential = _plus(potential, driven if noise is None else driven + noise)
         if not self.fires:
             return potential, torch.zeros((), dtype=torch.float32)
         if isinstance(self.neurons, FloatNeurons) and self.neurons.fires_at_threshold:
@@ -204,19 +236,9 @@ class _StackedLayer:
             fired = potential > self.threshold
         if isinstance(self.neurons, FloatNeurons) and self.neurons.reset == "subtract":
             return torch.where(fired, potential - self.threshold, potential), fired.float()
-        return potential.masked_fill(fired, 0.0), fired.float()
-
-    def _integrate(self, state: torch.Tensor, weighted: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
-        if not self.fixed_point:
-            driven = weighted * self.scale + self.bias
-            return state * self.retention + (driven if noise is None else driven + noise)
-        shifted = weighted * _UNIT
-        wrapped = torch.where(shifted > STATE_LIMIT, shifted - 2 * STATE_LIMIT, shifted)
-        wrapped = torch.where(shifted <= -STATE_LIMIT, shifted + 2 * STATE_LIMIT, wrapped)
-        potential = (state * self.retention).trunc_() + (wrapped + self.bias)
-        if noise is not None:
-            potential = potential + noise  # not in place: one chip's state may stand for all, the noise never does
-        return potential.clamp_(-(STATE_LIMIT - 1), STATE_LIMIT - 1)
+        if fired.shape != potential.shape:  # thresholds differ between chips that were alike so far
+            return potential.masked_fill(fired, 0.0), fired.float()
+        return potential.masked_fill_(fired, 0.0), fired.float()
 
 
 class _StackedSynapses:
@@ -227,9 +249,9 @@ class _StackedSynapses:
         self.geometry = first
         kept = synapses[:1] if all(one.weight is first.weight for one in synapses) else synapses
         highest = 2**program.input.bits - 1 if first.source == INPUT else 1
-        bound = max(extreme_sums(one, -highest, highest)[1] for one in kept)
-        self.wraps = program.fixed_point and isinstance(first, ConvSynapses) and bound >= STATE_LIMIT
-        self.dtype = torch.float32 if bound < _FLOAT32_EXACT else torch.float64
+        self.bound = max(extreme_sums(one, -highest, highest)[1] for one in kept)
+        self.wraps = program.fixed_point and isinstance(first, ConvSynapses) and self.bound >= STATE_LIMIT
+        self.dtype = torch.float32 if self.bound < _FLOAT32_EXACT else torch.float64
         self.weights = [torch.from_numpy(one.weight.astype(np.float64)).to(self.dtype) for one in kept]
 
     def current(self, output: Mapping[str, torch.Tensor], before: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -252,8 +274,24 @@ class _StackedSynapses:
         if g.pool > 1:
             source = torch.nn.functional.avg_pool2d(source, g.pool, divisor_override=1)
         if isinstance(g, ConvSynapses):
-            return torch.nn.functional.conv2d(source, weight, None, g.stride, g.padding, g.dilation, g.groups)
-        return source.flatten(1) @ weight.T
+            result = torch.nn.functional.conv2d(source, weight, None, g.stride, g.padding, g.dilation, g.groups)
+        else:
+            result = torch.matmul(source.flatten(1), weight.T)
+        return torch.as_tensor(result)
+
+
+def _times(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """left * right, into `left` where the shape allows."""
+    return left.mul_(right) if _holds(left, right) else left * right
+
+
+def _plus(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """left + right, into `left` where the shape allows."""
+    return left.add_(right) if _holds(left, right) else left + right
+
+
+def _holds(left: torch.Tensor, right: torch.Tensor) -> bool:
+    return bool(torch.broadcast_shapes(left.shape, right.shape) == left.shape)
 
 
 def _stacked(arrays: Sequence[NDArray[Any]], dimensions: int) -> torch.Tensor:

@@ -43,7 +43,7 @@ def run(program: Program, inputs: Array, thermal: ThermalNoise | None = None, fi
     spikes: dict[str, list[Array]] = {layer.name: [] for layer in program.layers if layer.fires}
     potentials: dict[str, list[Array]] = {layer.name: [] for layer in program.layers}
     last = program.layers[-1]
-    readout = np.zeros((batch, *last.shape), dtype=kind)
+    readout: Array = np.zeros((batch, *last.shape), dtype=kind)
     for step in range(program.steps):
         before = dict(output)
         output[INPUT] = (inputs if static else inputs[step]).astype(np.int64)
@@ -51,7 +51,7 @@ def run(program: Program, inputs: Array, thermal: ThermalNoise | None = None, fi
             weighted = sum(
                 _in_register(program, s, current(s, (before if s.delay else output)[s.source])) for s in layer.synapses
             )
-            noise = np.zeros((), dtype=kind)
+            noise: Array = np.zeros((), dtype=kind)
             if thermal is not None and layer.fires:
                 noise = thermal.draw(layer.name, layer.shape, step, first_sample, batch).astype(kind)
             state[layer.name], output[layer.name] = update(layer, state[layer.name], np.asarray(weighted), noise)
@@ -91,7 +91,7 @@ def _integrate_fixed_point(neurons: FixedPointNeurons, state: Array, weighted: A
     product = state * (DECAY_ONE - neurons.voltage_decay)
     decayed = np.sign(product) * (np.abs(product) // DECAY_ONE)
     potential = decayed + current_units + neurons.bias + noise
-    return np.clip(potential, -(STATE_LIMIT - 1), STATE_LIMIT - 1)
+    return np.asarray(np.clip(potential, -(STATE_LIMIT - 1), STATE_LIMIT - 1))
 
 
 def _integrate_float(neurons: FloatNeurons, scale: float, state: Array, weighted: Array, noise: Array) -> Array:

@@ -22,8 +22,8 @@ def build(config: NetworkConfig, input_node: Input, classes: int) -> SpikingNetw
     factor = 2 ** len(config.channels)
     if height % factor or width % factor:
         raise UsageError(
-            f"network.channels: {len(config.channels)} poolings by two need images whose height and width are divisible "
-            f"by {factor}, these are {height} x {width}"
+            f"network.channels: {len(config.channels)} poolings by two need images whose height and width are "
+            f"divisible by {factor}, these are {height} x {width}"
         )
     modules: list[tuple[str, nn.Module]] = []
     for number, width_out in enumerate(config.channels, start=1):

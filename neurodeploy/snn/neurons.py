@@ -37,9 +37,7 @@ class LIFNeurons(nn.Module):
         super().__init__()
         self.kind: SurrogateKind = kind
         self.steps, self.decay, self.reset, self.detach_reset = steps, decay, reset, detach_reset
-        self.threshold_parameter = nn.Parameter(
-            torch.tensor(math.atanh(threshold)), requires_grad=kind == "arctangent"
-        )
+        self.threshold_parameter = nn.Parameter(torch.tensor(math.atanh(threshold)), requires_grad=kind == "arctangent")
         self.gamma = nn.Parameter(torch.tensor(float(gamma)))
 
     @property

@@ -26,7 +26,8 @@ def symmetric_divergence(potentials: torch.Tensor) -> torch.Tensor:
     # E[u^2] - m^2 in one pass: potentials are of order 1 with a mean near 0, where nothing cancels.
     power = torch.linalg.vector_norm(values, dim=1).square() / values.shape[1]
     variance = (power - mean_squared).clamp_min(_SMALLEST_VARIANCE)
-    return (variance + mean_squared + (1 + mean_squared) / variance - 2) / 2
+    divergence: torch.Tensor = (variance + mean_squared + (1 + mean_squared) / variance - 2) / 2
+    return divergence
 
 
 def potential_loss(potentials: Iterable[torch.Tensor]) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -88,5 +89,4 @@ def sequential(input_node: Input, steps: int, modules: Iterable[tuple[str, nn.Mo
     """The SpikingNetwork in which each module feeds the next."""
     pairs = list(modules)
     names = [INPUT, *(name for name, _ in pairs)]
-    return SpikingNetwork(input_node, steps, pairs, zip(names, names[1:], strict=False))
-
+    return SpikingNetwork(input_node, steps, pairs, pairwise(names))

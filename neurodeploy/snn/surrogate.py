@@ -57,7 +57,10 @@ def integrate_and_fire(
     Returns:
         Spikes and potentials before reset, both (T, B, …).
     """
-    spikes, potentials = _IntegrateAndFire.apply(current, threshold, gamma, decay, steps, kind, reset, detach_reset)
+    layer = _IntegrateAndFire.apply(  # type: ignore[no-untyped-call]
+        current, threshold, gamma, decay, steps, kind, reset, detach_reset
+    )
+    spikes, potentials = layer
     return spikes, potentials
 
 
@@ -92,7 +95,7 @@ class _IntegrateAndFire(torch.autograd.Function):
         return spikes, potentials
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_spikes: torch.Tensor, grad_potentials: torch.Tensor) -> tuple[Any, ...]:
         """Eq. 7, 18, 19 and 20 with the temporal and the reset path of BPTT, from the last step to the first."""
         potentials, spikes, threshold, gamma = ctx.saved_tensors

@@ -54,7 +54,9 @@ def trace(module: SpikingNetwork) -> Network:
 def _node(layer: nn.Module) -> Node:
     if isinstance(layer, nn.Conv2d):
         if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
-            raise UsageError(f"padding {layer.padding!r}, mode {layer.padding_mode!r}: only numbers of zeros can be traced")
+            raise UsageError(
+                f"padding {layer.padding!r}, mode {layer.padding_mode!r}: only numbers of zeros can be traced"
+            )
         bias = _array(layer.bias) if layer.bias is not None else np.zeros(layer.out_channels)
         return Conv2d(
             _array(layer.weight),
@@ -65,7 +67,9 @@ def _node(layer: nn.Module) -> Node:
             layer.groups,
         )
     if isinstance(layer, nn.Linear):
-        return Linear(_array(layer.weight), _array(layer.bias) if layer.bias is not None else np.zeros(layer.out_features))
+        return Linear(
+            _array(layer.weight), _array(layer.bias) if layer.bias is not None else np.zeros(layer.out_features)
+        )
     if isinstance(layer, nn.AvgPool2d):
         kernel, stride = _square(layer.kernel_size), _square(layer.stride)
         if kernel != stride or layer.padding not in (0, (0, 0)):

@@ -37,7 +37,9 @@ class Trained:
     epoch: int
 
 
-def train(config: ExperimentConfig, data: ImageSet, folder: Path, resume: bool = False, progress: bool = True) -> Trained:
+def train(
+    config: ExperimentConfig, data: ImageSet, folder: Path, resume: bool = False, progress: bool = True
+) -> Trained:
     """Trains and returns the epoch with the lowest loss on the validation split; the test set is not looked at.
 
     Args:

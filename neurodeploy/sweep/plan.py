@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,7 +19,7 @@ class NoiseAxis:
 
     noise: str
     levels: tuple[float, ...]
-    base: NoiseModel = NoiseModel()
+    base: NoiseModel = field(default_factory=NoiseModel)
 
     def at(self, level: float) -> NoiseModel:
         """The noise model at a level."""

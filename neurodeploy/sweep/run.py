@@ -1,10 +1,10 @@
-"""Running a sweep: every cell's chips, uncalibrated and calibrated, into a store; what is there already is not done again."""
+"""Running a sweep: every cell's chips, uncalibrated and calibrated, into a store; what is there is not done again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -73,6 +73,7 @@ def sweep(study: Study, axes: Sequence[NoiseAxis], store: Store, calibrated: boo
 
     Calibrated cells use the trims that `calibrate` stored, and make them where they are missing.
     """
+    claim(study, store)
     for axis in axes:
         for level in axis.levels:
             noise = axis.at(level)
@@ -87,11 +88,17 @@ def sweep(study: Study, axes: Sequence[NoiseAxis], store: Store, calibrated: boo
 
 def calibrate(study: Study, axes: Sequence[NoiseAxis], store: Store, progress: Progress) -> None:
     """Trims every chip of every cell and stores the codes."""
+    claim(study, store)
     for axis in axes:
         for level in axis.levels:
             for block in _blocks(study.chips):
                 _codes(study, axis, level, block, store)
                 progress(f"{study.chip.name} {axis.noise} {level:g}", block[-1] + 1, study.chips)
+
+
+def claim(study: Study, store: Store) -> None:
+    """Ties a store to a study's network, test samples and seed; raises UsageError where it is another's."""
+    store.claim(f"chip {study.chip.name}", _fingerprint(study))
 
 
 def _blocks(chips: int) -> list[list[int]]:
@@ -102,9 +109,7 @@ def _population(study: Study, noise: NoiseModel, block: Sequence[int]) -> list[V
     return [VirtualChip(study.chip, noise, chip_id, study.seed) for chip_id in block]
 
 
-def _measure(
-    study: Study, noise: NoiseModel, block: Sequence[int], codes: RackCodes | None
-) -> NDArray[np.bool_]:
+def _measure(study: Study, noise: NoiseModel, block: Sequence[int], codes: RackCodes | None) -> NDArray[np.bool_]:
     """(chips, samples): which test samples each chip gets right."""
     chips = _population(study, noise, block)
     programs = [chip.realise(study.program) for chip in chips]
@@ -147,29 +152,36 @@ def _codes(study: Study, axis: NoiseAxis, level: float, block: Sequence[int], st
     shapes = {layer.name: layer.shape for layer in study.program.layers if layer.fires}
     per_neuron = study.chip.trim is not None and study.chip.trim.per == "neuron"
     return {
-        name: np.stack([one[name].reshape(shape if per_neuron else ()) for one in chips]) for name, shape in shapes.items()
+        name: np.stack([one[name].reshape(shape if per_neuron else ()) for one in chips])
+        for name, shape in shapes.items()
     }
 
 
 def _cell(study: Study, axis: NoiseAxis, level: float, noise: NoiseModel, calibrated: bool) -> Cell:
-    digest = hashlib.sha256()
-    described = {
-        "version": __version__,
+    described: dict[str, Any] = {
+        "study": _fingerprint(study),
         "axis": axis.noise,  # level 0 stands on every axis
         "noise": asdict(noise),
-        "seed": study.seed,
         "calibrated": calibrated,
-        "trim": asdict(study.chip.trim) if calibrated and study.chip.trim else None,
     }
     arrays: dict[str, NDArray[Any]] = {}
-    described["program"] = encode(study.program, arrays, "program")
-    arrays["test"], arrays["labels"] = study.test.inputs, study.test.labels
     if calibrated and study.measurement is not None and study.selection is not None:
+        described["trim"] = asdict(study.chip.trim) if study.chip.trim else None
         arrays["measurement"] = study.measurement
         arrays["selection"], arrays["selection_labels"] = study.selection.inputs, study.selection.labels
-    digest.update(json.dumps(described, sort_keys=True).encode())
+    evidence = study.chip.evidence if noise == NoiseModel() else "statistical-sim"
+    return Cell(_hash(described, arrays), study.chip.name, evidence, axis.noise, level, calibrated, study.seed)
+
+
+def _fingerprint(study: Study) -> str:
+    arrays: dict[str, NDArray[Any]] = {}
+    described = {"version": __version__, "seed": study.seed, "program": encode(study.program, arrays, "program")}
+    return _hash(described, arrays | {"test": study.test.inputs, "labels": study.test.labels})
+
+
+def _hash(described: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for name in sorted(arrays):
         digest.update(f"{name}{arrays[name].shape}{arrays[name].dtype}".encode())
         digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-    evidence = study.chip.evidence if noise == NoiseModel() else "statistical-sim"
-    return Cell(digest.hexdigest(), study.chip.name, evidence, axis.noise, level, calibrated, study.seed)
+    return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -113,10 +112,20 @@ class Store:
         with self._transaction():
             self._connection.executemany(f"INSERT OR REPLACE INTO calibration VALUES ({', '.join('?' * 11)})", values)
 
-    def note(self, name: str, value: Any) -> None:
-        """Keeps a plain value under a name."""
+    def claim(self, name: str, fingerprint: str) -> None:
+        """Ties the study to what `fingerprint` stands for.
+
+        Raises:
+            UsageError: where it is tied to something else already; mixing the two would make a curve of neither.
+        """
+        row = self._connection.execute("SELECT value FROM about WHERE name = ?", (name,)).fetchone()
+        if row is not None and row[0] != fingerprint:
+            raise UsageError(
+                f"{self.path}: made with another network, test set, seed or version for {name} "
+                f"({row[0][:12]} there, {fingerprint[:12]} now); name another file with -o"
+            )
         with self._transaction():
-            self._connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, json.dumps(value)))
+            self._connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, fingerprint))
 
     def chips(self) -> pd.DataFrame:
         """One row per chip and cell: chip, evidence, noise, level, calibrated, seed, chip_id, n_samples, accuracy."""
@@ -170,6 +179,11 @@ class Store:
             raise NeurodeployError(
                 f"{self.path}: {error}; what was finished before is stored, run again to resume"
             ) from error
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """One plain dictionary per row."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def open_existing(path: Path) -> Store:

@@ -32,14 +32,14 @@ def test_a_chip_says_where_its_numbers_come_from(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(chips()))
 def test_register_limits_belong_to_fixed_point_chips(name: str) -> None:
     model = chip(name)
-    limits = (model.threshold_max, model.bias_mantissa_max, model.bias_exponent_max)
+    limits = (model.threshold_max, model.bias_mantissa_max, model.bias_exponents)
     assert all((limit is not None) == model.fixed_point for limit in limits)
 
 
 def test_loihi_2_has_the_documented_widths() -> None:
     model = chip("loihi2")
     assert (model.weight_max, model.threshold_max) == (127, 2**17 - 1)
-    assert (model.bias_mantissa_max, model.bias_exponent_max) == (2**12 - 1, 7)
+    assert (model.bias_mantissa_max, model.bias_exponents) == (2**12 - 1, (6, 6))
     assert (model.resets, model.evidence) == (("zero",), "bit-exact-sim")
 
 

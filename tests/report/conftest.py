@@ -113,7 +113,7 @@ def _proof(backend: str, version: str, chip: str, layers: tuple[str, ...]) -> di
         {
             "layer": layer,
             "compared": 123456 + index,
-            "firing_rate": 0.183 - 0.013 * index,
+            "firing_rate": max(0.183 - 0.013 * index, 0.0),
             "mismatched_spikes": 0,
             "mismatched_voltages": 0,
         }
@@ -189,4 +189,10 @@ def _calibration(chips: int) -> pd.DataFrame:
 @pytest.fixture
 def report_data() -> ReportData:
     """The run with twelve chips per point."""
+    return synthetic()
+
+
+@pytest.fixture(scope="module")
+def module_data() -> ReportData:
+    """The same run, for pages that several tests read."""
     return synthetic()

@@ -1,0 +1,81 @@
+"""The command line: a thin skin that reads files, makes one call and writes files.
+
+Results go to standard output, progress and errors to standard error. Exit codes: 0 ok, 1 a check failed, 2 usage, 3 a
+design rule is violated, 4 a backend is missing.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from neurodeploy import __version__
+from neurodeploy.cli import catalogue, demonstrate, deploy, learn, population
+from neurodeploy.cli.console import fail, set_verbosity, show_tracebacks
+from neurodeploy.errors import NeurodeployError
+
+# typer has carried click inside itself since 0.29: its exception types are reached by what both versions export.
+_WrongUsage: type[Exception] = typer.BadParameter.__bases__[0]
+_AnyTrouble: type[Exception] = _WrongUsage.__bases__[0]
+
+app = typer.Typer(
+    name="neurodeploy",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="From a PyTorch spiking network to neuromorphic chips, and how well it will work there.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress."),
+    verbose: bool = typer.Option(False, "-v", "--verbose", help="More about what happens."),
+) -> None:
+    show_tracebacks(debug)
+    set_verbosity(-1 if quiet else int(verbose))
+
+
+app.command()(catalogue.doctor)
+app.command()(catalogue.chips)
+app.command()(catalogue.targets)
+app.command()(learn.train)
+app.command()(deploy.inspect)
+app.command()(deploy.export)
+app.command()(deploy.run)
+app.command()(population.sweep)
+app.command()(population.calibrate)
+app.command()(demonstrate.report)
+app.command()(demonstrate.demo)
+app.add_typer(catalogue.vendor_app, name="vendor")
+
+
+def main() -> None:
+    """Runs the command line and exits with its code."""
+    try:
+        code = app(standalone_mode=False)
+    except NeurodeployError as error:
+        fail(str(error), error.exit_code)
+    except typer.Abort:
+        fail("interrupted", 130)
+    except _AnyTrouble as error:
+        message = str(error.format_message() if hasattr(error, "format_message") else error)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(message)
+            sys.exit(2)
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "neurodeploy"
+        fail(f"{message} (see `{command} --help`)" if isinstance(error, _WrongUsage) else message, 2)
+    except BrokenPipeError:
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,117 @@
+"""What commands share: where output goes, how errors look, how files are written."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+
+from neurodeploy.errors import NeurodeployError
+
+_settings = {"tracebacks": False, "verbosity": 0}
+
+
+def show_tracebacks(wanted: bool) -> None:
+    """Whether `fail` prints the traceback of the current error."""
+    _settings["tracebacks"] = wanted
+
+
+def set_verbosity(level: int) -> None:
+    """-1 for quiet, 0, or 1 for verbose."""
+    _settings["verbosity"] = level
+    logging.basicConfig(level=logging.INFO if level >= 0 else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    for noisy in ("pytorch_lightning", "lightning", "fsspec", "matplotlib", "jax"):
+        logging.getLogger(noisy).setLevel(logging.WARNING if level > 0 else logging.ERROR)
+
+
+def quiet() -> bool:
+    """True where no progress is wanted."""
+    return _settings["verbosity"] < 0
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Prints an error in one line (a list below it where it has several parts) and exits."""
+    if _settings["tracebacks"] and sys.exc_info()[0] is not None:
+        traceback.print_exc()
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(code)
+
+
+def say(message: str) -> None:
+    """A line on standard error, unless quiet."""
+    if not quiet():
+        typer.echo(message, err=True)
+
+
+def print_json(value: Any) -> None:
+    """Plain values on standard output."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def print_table(rows: Sequence[dict[str, Any]]) -> None:
+    """Rows with the same keys as an aligned table on standard output."""
+    if not rows:
+        return
+    names = list(rows[0])
+    cells = [names, *([_shown(row[name]) for name in names] for row in rows)]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(names))]
+    for line in cells:
+        typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file under another name and renames it; raises NeurodeployError where the disk fails."""
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise NeurodeployError(f"{path}: {error}; the file is as it was before") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def progress_bar(description: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A function (what, done, of) that shows progress with time left on standard error, unless quiet."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=quiet(), transient=True) as progress:
+        task = progress.add_task(description)
+
+        def update(what: str, done: int, of: int) -> None:
+            progress.update(task, description=f"{description} {what}", completed=done, total=of)
+
+        yield update
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)

@@ -1,0 +1,34 @@
+"""An experiment's two ends: training into model.pt, and the samples that a model is judged and calibrated on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from neurodeploy.config import ExperimentConfig
+from neurodeploy.data.images import ImageSet, load_images
+from neurodeploy.snn.model_file import Model, make_model, save_model
+from neurodeploy.snn.train import accuracy, train
+
+
+def load_data(config: ExperimentConfig, root: str | None = None) -> ImageSet:
+    """The data set of a configuration, split as for training; `root` replaces the configured folder."""
+    return load_images(config.data.name, root or config.data.root, config.data.validation, config.seed)
+
+
+def train_model(config: ExperimentConfig, output: Path, resume: bool = False, progress: bool = True) -> Model:
+    """Trains, measures once on the test set, and writes model.pt; checkpoints lie in `output`.checkpoints beside it."""
+    data = load_data(config)
+    trained = train(config, data, output.with_name(f"{output.name}.checkpoints"), resume, progress)
+    metrics = {
+        "test_accuracy": accuracy(trained.network, data.test),
+        "validation_accuracy": trained.validation_accuracy,
+        "epoch": trained.epoch,
+        "epochs": len(trained.history),
+        "selection": "lowest validation loss",
+        "train_images": len(data.train.labels),
+        "validation_images": len(data.validation.labels),
+        "test_images": len(data.test.labels),
+    }
+    model = make_model(trained.network, config, data, metrics, trained.history)
+    save_model(model, output)
+    return model

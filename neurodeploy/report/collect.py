@@ -1,0 +1,105 @@
+"""ReportData from the files of a run's folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from neurodeploy.errors import FileFormatError, UsageError
+from neurodeploy.ir.artifact import is_artifact, load_artifact
+from neurodeploy.report.data import ReportData
+from neurodeploy.snn.model_file import Model, load_model
+from neurodeploy.sweep.store import open_existing
+
+SUMMARY = "summary.json"
+
+
+def collect(folder: Path) -> ReportData:
+    """What a folder holds: model.pt, summary.json, studies (*.sqlite), proofs (proof-*.json), artifacts.
+
+    Raises:
+        UsageError: where there is nothing to report; FileFormatError naming a damaged file.
+    """
+    models = [load_model(path) for path in sorted(folder.glob("*.pt"))]
+    studies = sorted(folder.glob("*.sqlite"))
+    proofs = [_read_json(path) for path in sorted(folder.glob("proof-*.json"))]
+    if not models and not studies and not proofs:
+        raise UsageError(f"{folder}: no *.pt, *.sqlite or proof-*.json there; name the folder of a run")
+    if len(models) > 1 or len(studies) > 1:
+        raise UsageError(f"{folder}: {len(models)} models and {len(studies)} studies; keep one of each per folder")
+    chips, curves, calibration = _study(studies[0]) if studies else (pd.DataFrame(),) * 3
+    model = models[0] if models else None
+    summary = _read_json(folder / SUMMARY) if (folder / SUMMARY).is_file() else _summary(model)
+    return ReportData(
+        title=f"{summary.get('data', {}).get('name', folder.name)}: from PyTorch to virtual chips",
+        summary=summary,
+        training=pd.DataFrame(model.history) if model else pd.DataFrame(),
+        curves=curves,
+        chips=chips,
+        proofs=proofs,
+        rounding=_rounding(folder),
+        calibration=calibration,
+    )
+
+
+def recovered(curves: pd.DataFrame, chip: str, noise: str, level: float) -> float:
+    """Share of the accuracy lost to noise that calibration brought back; NaN where nothing was lost."""
+    rows = curves[(curves["chip"] == chip) & (curves["noise"] == noise)]
+    ideal = rows[(rows["level"] == 0) & ~rows["calibrated"]]["accuracy_mean"]
+    here = rows[rows["level"] == level].set_index("calibrated")["accuracy_mean"]
+    if ideal.empty or set(here.index) != {False, True}:
+        return float("nan")
+    lost = float(ideal.iloc[0]) - float(here[False])
+    return (float(here[True]) - float(here[False])) / lost if lost > 0 else float("nan")
+
+
+def _study(path: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """(chips, curves, calibration) of a study."""
+    with open_existing(path) as store:
+        chips, curves, rows = store.chips(), store.curves(), store.calibration_rows()
+    if rows.empty:
+        return chips, curves, rows
+    keys = ["chip", "noise", "level"]
+    calibration = rows.groupby(keys, as_index=False).agg(
+        chip_runs=("chip_runs", "mean"),
+        samples=("samples", "mean"),
+        validation_before=("validation_before", "mean"),
+        validation_after=("validation_after", "mean"),
+        kept=("kept", "sum"),
+    )
+    calibration["recovered"] = [recovered(curves, *key) for key in calibration[keys].itertuples(index=False)]
+    return chips, curves, calibration
+
+
+def _rounding(folder: Path) -> pd.DataFrame:
+    """What quantisation did, from the artifact for the chip with the fewest weight bits (the fixed-point one)."""
+    artifacts = [load_artifact(path) for path in sorted(folder.iterdir()) if path.is_dir() and is_artifact(path)]
+    fixed = [artifact for artifact in artifacts if artifact.program.fixed_point]
+    return pd.DataFrame(fixed[0].facts.get("rounding", [])).fillna(np.nan) if fixed else pd.DataFrame()
+
+
+def _summary(model: Model | None) -> dict[str, Any]:
+    if model is None:
+        return {}
+    metrics = model.metrics
+    counts = {name: metrics.get(f"{name}_images") for name in ("train", "validation", "test")}
+    return {
+        "test_accuracy": metrics.get("test_accuracy"),
+        "validation_accuracy": metrics.get("validation_accuracy"),
+        "seed": model.config.seed,
+        "data": {"name": model.config.data.name, **counts},
+    }
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise FileFormatError(f"{path}: damaged ({error})") from error
+    if not isinstance(value, dict):
+        raise FileFormatError(f"{path}: an object is expected")
+    return value
