@@ -12,18 +12,25 @@ Evidence = Literal["measured-silicon", "bit-exact-sim", "statistical-sim", "mode
 
 
 @dataclass(frozen=True)
-class ThresholdTrim:
-    """The knob with which a chip's thresholds can be moved after fabrication.
+class Trim:
+    """The knob with which a chip's neurons can be made to fire less or more after fabrication.
 
-    threshold' = threshold + nominal * span * code / (2**(bits - 1) - 1), code in ±(2**(bits - 1) - 1), never below 0,
-    where `threshold` is what the chip has, and `nominal` what was meant.
+    With shift = nominal threshold * span * code / (2**(bits - 1) - 1) and code in ±(2**(bits - 1) - 1), a positive code
+    makes a neuron fire less:
+
+        "threshold":  threshold' = max(threshold + shift, 0)
+        "bias":       bias' = bias - shift, at every step
+
+    where `threshold` and `bias` are what the chip has.
 
     Attributes:
+        quantity: what the knob moves.
         per: "neuron" where each neuron has a code of its own, "layer" where a layer shares one.
-        bits: resolution of the trim.
-        span: largest relative change of the threshold.
+        bits: resolution.
+        span: largest shift, relative to the nominal threshold.
     """
 
+    quantity: Literal["threshold", "bias"]
     per: Literal["neuron", "layer"]
     bits: int
     span: float
@@ -45,7 +52,7 @@ class ChipModel:
         resets: reset modes that the chip has.
         threshold_max, bias_mantissa_max: register limits (fixed point only).
         bias_exponents: the smallest and the largest that are used (fixed point only).
-        trim: the threshold knob, or None.
+        trim: the knob for calibration, or None.
         evidence: what a number obtained with this model rests on.
         sources: limit -> paper, table, or how it was established.
     """
@@ -55,7 +62,7 @@ class ChipModel:
     fixed_point: bool
     weight_bits: int
     resets: tuple[Reset, ...]
-    trim: ThresholdTrim | None
+    trim: Trim | None
     evidence: Evidence
     threshold_max: int | None = None
     bias_mantissa_max: int | None = None

@@ -1,6 +1,6 @@
 """Intel Loihi 2, as the fixed-point processes of lava-nc 0.10.0 compute it."""
 
-from neurodeploy.hw_models.chip import ChipModel, ThresholdTrim
+from neurodeploy.hw_models.chip import ChipModel, Trim
 
 CHIP = ChipModel(
     name="loihi2",
@@ -8,7 +8,7 @@ CHIP = ChipModel(
     fixed_point=True,
     weight_bits=8,
     resets=("zero",),
-    trim=ThresholdTrim(per="layer", bits=8, span=0.5),
+    trim=Trim("bias", per="neuron", bits=7, span=1.0),
     evidence="bit-exact-sim",
     threshold_max=131071,
     bias_mantissa_max=4095,
@@ -20,6 +20,7 @@ CHIP = ChipModel(
         "neuron. "
         "Of the exponents 0 to 7 only 6 is used, whole weight units: the one that lava-dl's netx knows",
         "decay": "lava-nc 0.10.0, lava/proc/lif/models.py: dv of 12 bits, one per LIF process",
-        "trim": "follows from the threshold: one per LIF process. The range is ours: ±50 % of the nominal value",
+        "trim": "the bias mantissa, which each neuron has of its own (a threshold is shared by a LIF process); that 7 "
+        "bits over ±100 % of the threshold are used of it is our choice",
     },
 )

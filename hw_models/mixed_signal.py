@@ -1,6 +1,6 @@
 """A generic mixed-signal chip: analogue neurons that differ from each other, digital spikes, a trim DAC per neuron."""
 
-from neurodeploy.hw_models.chip import ChipModel, ThresholdTrim
+from neurodeploy.hw_models.chip import ChipModel, Trim
 
 CHIP = ChipModel(
     name="mixed-signal",
@@ -8,7 +8,7 @@ CHIP = ChipModel(
     fixed_point=False,
     weight_bits=12,
     resets=("zero", "subtract"),
-    trim=ThresholdTrim(per="neuron", bits=7, span=1.0),
+    trim=Trim("threshold", per="neuron", bits=7, span=1.0),
     evidence="modelled",
     sources={
         "neuron": "discrete-time LIF of arXiv:2304.13289, Eq. 2 and 3; both reset modes of Rockpool 3.1.0",

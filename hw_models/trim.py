@@ -1,4 +1,4 @@
-"""Trim codes: what the threshold knob of a chip does to the Program that the chip computes."""
+"""Trim codes: what the knob of a chip does to the Program that the chip computes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import replace
 import numpy as np
 
 from neurodeploy.errors import UsageError
-from neurodeploy.hw_models.chip import ThresholdTrim
+from neurodeploy.hw_models.chip import Trim
 from neurodeploy.ir.arrays import IntArray, Shape, frozen_floats, frozen_ints
-from neurodeploy.ir.program import FixedPointNeurons, Layer, Program
+from neurodeploy.ir.program import VOLTAGE_UNIT_BITS, FixedPointNeurons, Layer, Neurons, Program
 
 Codes = Mapping[str, IntArray]
 
 
-def code_shape(trim: ThresholdTrim, layer: Layer) -> Shape:
+def code_shape(trim: Trim, layer: Layer) -> Shape:
     """One code per neuron, or a single one for the layer."""
     return layer.shape if trim.per == "neuron" else ()
 
 
-def trimmed(program: Program, nominal: Program, trim: ThresholdTrim, codes: Codes) -> Program:
-    """The Program of a chip whose knobs are set; the equation is `ThresholdTrim`'s.
+def trimmed(program: Program, nominal: Program, trim: Trim, codes: Codes) -> Program:
+    """The Program of a chip whose knobs are set; the equations are `Trim`'s.
 
     Args:
         program: what the chip has.
@@ -42,14 +42,23 @@ def trimmed(program: Program, nominal: Program, trim: ThresholdTrim, codes: Code
     return replace(program, layers=tuple(layers))
 
 
-def _moved(layer: Layer, nominal: Layer, trim: ThresholdTrim, code: IntArray) -> Layer:
+def _moved(layer: Layer, nominal: Layer, trim: Trim, code: IntArray) -> Layer:
     if code.shape != code_shape(trim, layer):
         raise UsageError(f"layer {layer.name}: trim codes of shape {code.shape}, {code_shape(trim, layer)} is expected")
     if np.abs(code).max() > trim.highest_code:
         raise UsageError(f"layer {layer.name}: trim code {np.abs(code).max()}, the largest is {trim.highest_code}")
-    moved = layer.neurons.threshold + nominal.neurons.threshold * (trim.span * code / trim.highest_code)
-    moved = np.maximum(moved, 0)
-    if isinstance(layer.neurons, FixedPointNeurons):
-        neurons = replace(layer.neurons, threshold=frozen_ints(np.rint(moved).astype(np.int64)))
-        return replace(layer, neurons=neurons)
-    return replace(layer, neurons=replace(layer.neurons, threshold=frozen_floats(moved)))
+    shift = nominal.neurons.threshold * (trim.span * code / trim.highest_code)
+    neurons: Neurons = layer.neurons
+    if isinstance(neurons, FixedPointNeurons):
+        if trim.quantity == "threshold":
+            threshold = np.maximum(neurons.threshold + np.rint(shift), 0)
+            neurons = replace(neurons, threshold=frozen_ints(threshold.astype(np.int64)))
+        else:
+            bias = neurons.bias - shift * 2**VOLTAGE_UNIT_BITS
+            mantissa = np.broadcast_to(np.rint(bias / 2**neurons.bias_exponent), layer.shape)
+            neurons = replace(neurons, bias_mantissa=frozen_ints(mantissa.astype(np.int64)))
+    elif trim.quantity == "threshold":
+        neurons = replace(neurons, threshold=frozen_floats(np.maximum(neurons.threshold + shift, 0)))
+    else:
+        neurons = replace(neurons, bias=frozen_floats(np.broadcast_to(neurons.bias - shift, layer.shape)))
+    return replace(layer, neurons=neurons)

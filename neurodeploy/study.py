@@ -14,7 +14,7 @@ from neurodeploy.snn.trace import trace
 from neurodeploy.sweep.plan import NoiseAxis, parse_axis, parse_noise
 from neurodeploy.sweep.run import Samples, Study
 
-MEASUREMENT_SAMPLES = 200
+MEASUREMENT_SAMPLES = 128
 SELECTION_SAMPLES = 500
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.errors import UsageError
-from neurodeploy.hw_models.chip import ThresholdTrim
+from neurodeploy.hw_models.chip import Trim
 from neurodeploy.hw_models.noise import VirtualChip
 from neurodeploy.hw_models.trim import trimmed
 from neurodeploy.ir.arrays import IntArray
@@ -31,7 +31,7 @@ class Device(Protocol):
     def chips(self) -> int: ...
 
     @property
-    def trim(self) -> ThresholdTrim: ...
+    def trim(self) -> Trim: ...
 
     def run(self, inputs: NDArray[Any], codes: RackCodes) -> Counts:
         """Sets the knobs and runs samples.
@@ -52,11 +52,11 @@ def virtual_rack(chips: Sequence[VirtualChip], program: Program, first_trial: in
     so that thermal noise is never the same twice.
 
     Raises:
-        UsageError: where the chips have no threshold knob.
+        UsageError: where the chips have no knob.
     """
     trim = chips[0].model.trim
     if trim is None:
-        raise UsageError(f"chip {chips[0].model.name} has no threshold knob: there is nothing to calibrate")
+        raise UsageError(f"chip {chips[0].model.name} has no knob: there is nothing to calibrate")
     own = [chip.realise(program) for chip in chips]
     trial = first_trial - 1
 
@@ -73,7 +73,7 @@ def virtual_rack(chips: Sequence[VirtualChip], program: Program, first_trial: in
 
 
 class _Rack:
-    def __init__(self, chips: int, trim: ThresholdTrim, run: Callable[[NDArray[Any], RackCodes], Counts]) -> None:
+    def __init__(self, chips: int, trim: Trim, run: Callable[[NDArray[Any], RackCodes], Counts]) -> None:
         self._chips, self._trim, self._run = chips, trim, run
 
     @property
@@ -81,7 +81,7 @@ class _Rack:
         return self._chips
 
     @property
-    def trim(self) -> ThresholdTrim:
+    def trim(self) -> Trim:
         return self._trim
 
     def run(self, inputs: NDArray[Any], codes: RackCodes) -> Counts:

@@ -59,7 +59,7 @@ def chips(as_json: bool = AS_JSON) -> None:
                 "neurons": "fixed point" if chip.fixed_point else "floating point",
                 "weight bits": chip.weight_bits,
                 "resets": ", ".join(chip.resets),
-                "threshold trim": f"{chip.trim.bits} bits per {chip.trim.per}" if chip.trim else None,
+                "trim": f"{chip.trim.quantity}, {chip.trim.bits} bits per {chip.trim.per}" if chip.trim else None,
                 "evidence": chip.evidence,
                 "what": chip.title,
             }

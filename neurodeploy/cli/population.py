@@ -70,7 +70,7 @@ def calibrate(
     output: Path = STUDY,
     as_json: bool = AS_JSON,
 ) -> None:
-    """Trim the thresholds of virtual chips by measuring them, and store the trims; then: sweep --calibrated."""
+    """Trim virtual chips by measuring them, and store the trims; then: sweep --calibrated."""
     from neurodeploy.study import make_studies, parse_axes
     from neurodeploy.sweep.run import calibrate as run_calibration
     from neurodeploy.sweep.store import Store, records

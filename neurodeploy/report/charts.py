@@ -47,7 +47,9 @@ def accuracy_figures(data: ReportData) -> list[Figure]:
     lowest = [curves[["accuracy_mean", "accuracy_p05", "ci_low"]].min().min()]
     if not data.chips.empty:
         lowest.append(data.chips["accuracy"].min())
-    domain = [max(0.0, 10 * (100 * float(min(lowest)) // 10)), 100.0]
+    low = 100 * float(min(lowest))
+    step = 10 if low < 80 else 2
+    domain = [max(0.0, step * (low // step)), 100.0]
     return [
         _accuracy_figure(data, str(chip), str(noise), rows.sort_values("level"), domain)
         for (chip, noise), rows in curves.groupby(["chip", "noise"], sort=False)
@@ -181,7 +183,7 @@ def _accuracy_figure(data: ReportData, chip: str, noise: str, rows: pd.DataFrame
         end_labels(ends, domain, HEIGHT).encode(x=x("level"), y=y("y"), color=colour),
     ]
     counts = f"{count_range(rows['n_chips'])} virtual chips × {count_range(rows['n_samples'])} samples"
-    subtitle = f"{counts} · {', '.join(map(str, rows['evidence'].unique()))}"
+    subtitle = f"{counts} · {_evidence(rows)}"
     description = f"Mean test accuracy: {_accuracy_words(table)}."
     notes = []
     model = chip_catalogue().get(chip)
@@ -191,6 +193,17 @@ def _accuracy_figure(data: ReportData, chip: str, noise: str, rows: pd.DataFrame
         notes.append(f"Dots: the first {DOTS_PER_POINT} chips of every point.")
     name = f"accuracy-{_slug(chip)}-{_slug(noise)}"
     return figure(name, f"{chip}: {what}", subtitle, alt.layer(*layers), description, " ".join(notes))
+
+
+def _evidence(rows: pd.DataFrame) -> str:
+    """What the points rest on, with the levels where not all rest on the same."""
+    found = {
+        str(label): sorted(100 * points["level"].unique()) for label, points in rows.groupby("evidence", sort=False)
+    }
+    if len(found) == 1:
+        return next(iter(found))
+    spans = {label: [f"{level:.4g}" for level in dict.fromkeys((at[0], at[-1]))] for label, at in found.items()}
+    return ", ".join(f"{label} at {' to '.join(span)}\u00a0%" for label, span in spans.items())
 
 
 def _in_percent(rows: pd.DataFrame) -> pd.DataFrame:

@@ -90,7 +90,7 @@ def lines(
     if len(series) > 1:
         layers.append(end_labels(ends, domain, height).encode(x=x, y=y, color=colour))
     last = [(str(row["state"]), float(row["y"])) for row in ends.to_dict("records")]
-    description = f"{title} after epoch {epochs.max()}: {in_words(last, '.4g', unit)}."
+    description = f"{title} after epoch {epochs.max():g}: {in_words(last, '.4g', unit)}."
     return figure(name, title, "", alt.layer(*layers), description, height=height)
 
 

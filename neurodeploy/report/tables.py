@@ -16,8 +16,8 @@ ABSENT = "–"
 EVIDENCE = {
     "measured-silicon": "measured on a chip.",
     "bit-exact-sim": "simulated bit for bit as the vendor's simulator computes; noise on top of it is a model.",
-    "statistical-sim": "simulated with noise whose distribution was fitted to measured chips.",
-    "modelled": "simulated with a model that was fitted to no particular chip.",
+    "statistical-sim": "statistics of virtual chips drawn from a noise model, which stands for no measured chip.",
+    "modelled": "simulated with a model of our own that was fitted to no particular chip.",
 }
 
 
@@ -43,7 +43,7 @@ class Table:
 
 def percent(fraction: Any, digits: int = 2) -> str:
     """A fraction as text, for example "97.12 %"."""
-    return ABSENT if fraction is None or pd.isna(fraction) else f"{100 * float(fraction):.{digits}f} %"
+    return ABSENT if fraction is None or pd.isna(fraction) else f"{100 * float(fraction):z.{digits}f} %"
 
 
 def number(value: Any, form: str = "") -> str:
@@ -105,7 +105,7 @@ def calibration_table(data: ReportData) -> Table:
             str(row["chip"]),
             _noise(row["noise"]),
             percent(row["level"], 1),
-            "nothing was lost" if pd.isna(row["recovered"]) else percent(row["recovered"], 1),
+            _recovered(data.curves, row),
             percent(row["validation_before"]),
             percent(row["validation_after"]),
             number(row["kept"]),
@@ -117,6 +117,16 @@ def calibration_table(data: ReportData) -> Table:
     columns = ("chip", "noise", "level", "recovered", "validation before", "after", "chips that kept it")
     caption = "Calibration: share of the lost test accuracy that came back, and what it cost"
     return Table(caption, (*columns, "runs per chip", "samples per chip"), rows, 2)
+
+
+def _recovered(curves: pd.DataFrame, row: Mapping[str, Any]) -> str:
+    """The recovered share; where there is none, whether nothing was lost or the sweep lacks one of the two states."""
+    if not pd.isna(row["recovered"]):
+        return percent(row["recovered"], 1)
+    if curves.empty:
+        return "not swept"
+    here = (curves["chip"] == row["chip"]) & (curves["noise"] == row["noise"]) & (curves["level"] == row["level"])
+    return "nothing was lost" if curves.loc[here, "calibrated"].nunique() == len(STATES) else "not swept"
 
 
 def proof_table(data: ReportData) -> Table:
@@ -182,13 +192,13 @@ def rounding_table(data: ReportData) -> Table:
         (
             str(row["layer"]),
             number(row["threshold"], ".4g"),
-            number(row["threshold_error_percent"], ".2f"),
+            number(row["threshold_error_percent"], "z.2f"),
             number(row["decay"], ".6g"),
             number(row["decay_stored"], ".6g"),
-            number(row["decay_error_percent"], ".3f"),
-            number(row["weight_error_rms_percent"], ".2f"),
-            number(row["weights_clipped_percent"], ".2f"),
-            number(row["weights_zero_percent"], ".2f"),
+            number(row["decay_error_percent"], "z.3f"),
+            number(row["weight_error_rms_percent"], "z.2f"),
+            number(row["weights_clipped_percent"], "z.2f"),
+            number(row["weights_zero_percent"], "z.2f"),
         )
         for row in _rows(data.rounding)
     )

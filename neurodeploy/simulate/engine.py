@@ -259,7 +259,7 @@ class _StackedSynapses:
         source = (before if self.geometry.delay else output)[self.geometry.source].to(self.dtype)
         if len(self.weights) == 1:
             flat = self._weigh(source.flatten(0, 1), self.weights[0])
-            result = flat.unflatten(0, source.shape[:2])
+            result: torch.Tensor = flat.unflatten(0, source.shape[:2])
         else:
             chips = [source[i if len(source) > 1 else 0] for i in range(len(self.weights))]
             result = torch.stack([self._weigh(one, weight) for one, weight in zip(chips, self.weights, strict=True)])
@@ -274,10 +274,8 @@ class _StackedSynapses:
         if g.pool > 1:
             source = torch.nn.functional.avg_pool2d(source, g.pool, divisor_override=1)
         if isinstance(g, ConvSynapses):
-            result = torch.nn.functional.conv2d(source, weight, None, g.stride, g.padding, g.dilation, g.groups)
-        else:
-            result = torch.matmul(source.flatten(1), weight.T)
-        return torch.as_tensor(result)
+            return torch.nn.functional.conv2d(source, weight, None, g.stride, g.padding, g.dilation, g.groups)
+        return torch.matmul(source.flatten(1), weight.T)
 
 
 def _times(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -291,7 +289,9 @@ def _plus(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 
 
 def _holds(left: torch.Tensor, right: torch.Tensor) -> bool:
-    return bool(torch.broadcast_shapes(left.shape, right.shape) == left.shape)
+    if right.ndim > left.ndim:
+        return False
+    return all(r in (1, n) for n, r in zip(reversed(left.shape), reversed(right.shape), strict=False))
 
 
 def _stacked(arrays: Sequence[NDArray[Any]], dimensions: int) -> torch.Tensor:

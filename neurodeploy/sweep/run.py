@@ -15,7 +15,7 @@ from safetensors.numpy import save as save_arrays
 
 from neurodeploy import __version__
 from neurodeploy.calibrate.device import RackCodes, virtual_rack
-from neurodeploy.calibrate.thresholds import calibrate_thresholds
+from neurodeploy.calibrate.trims import calibrate_trims
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models.chip import ChipModel
 from neurodeploy.hw_models.noise import NoiseModel, VirtualChip
@@ -131,7 +131,7 @@ def _codes(study: Study, axis: NoiseAxis, level: float, block: Sequence[int], st
         if study.measurement is None or study.selection is None:
             raise UsageError("calibration needs samples for measurement and for selection")
         device = virtual_rack(_population(study, noise, block), study.program, _FIRST_CALIBRATION_TRIAL)
-        result = calibrate_thresholds(
+        result = calibrate_trims(
             device, study.program, study.measurement, study.selection.inputs, study.selection.labels
         )
         rows = [

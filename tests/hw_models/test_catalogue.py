@@ -6,7 +6,7 @@ import pytest
 
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models import chip, chips
-from neurodeploy.hw_models.chip import ChipModel, ThresholdTrim
+from neurodeploy.hw_models.chip import ChipModel, Trim
 
 
 def test_every_chip_is_known_by_its_name() -> None:
@@ -45,7 +45,7 @@ def test_loihi_2_has_the_documented_widths() -> None:
 
 @pytest.mark.parametrize(("bits", "highest"), [(2, 1), (7, 63), (8, 127)])
 def test_weights_and_trim_codes_are_symmetric(bits: int, highest: int) -> None:
-    assert ThresholdTrim("neuron", bits, 1.0).highest_code == highest
+    assert Trim("threshold", "neuron", bits, 1.0).highest_code == highest
     assert ChipModel("x", "x", False, bits, ("zero",), None, "modelled").weight_max == highest
 
 

@@ -67,6 +67,13 @@ def test_digital_chip_is_called_a_what_if(report_data: ReportData) -> None:
     assert notes == ["A what-if: loihi2 is digital and has no such noise.", "", ""]
 
 
+def test_subtitle_says_which_levels_rest_on_what(report_data: ReportData) -> None:
+    labels = report_data.curves["level"].map(lambda level: "statistical-sim" if level else "bit-exact-sim")
+    figure = charts.accuracy_figures(replace(report_data, curves=report_data.curves.assign(evidence=labels)))[0]
+    expected = "12 virtual chips × 397 samples · bit-exact-sim at 0\u00a0%, statistical-sim at 5 to 30\u00a0%"
+    assert figure.spec["title"]["subtitle"] == expected
+
+
 def test_dots_are_capped_and_the_caption_says_so(report_data: ReportData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(charts, "DOTS_PER_POINT", 5)
     figure = charts.accuracy_figures(report_data)[1]

@@ -233,6 +233,16 @@ def test_missing_training_and_calibration_leave_the_rest(report_data: ReportData
     assert len(found.specs) == 4
 
 
+def test_calibration_without_its_sweep_does_not_say_that_nothing_was_lost(
+    report_data: ReportData, tmp_path: Path
+) -> None:
+    calibration = report_data.calibration.assign(recovered=float("nan"))
+    curves = report_data.curves[~report_data.curves["calibrated"]]
+    found = written(replace(report_data, calibration=calibration, curves=curves), tmp_path)
+    assert "not swept" in found.text
+    assert "nothing was lost" not in found.text
+
+
 def test_means_of_counts_read_as_numbers(report_data: ReportData, tmp_path: Path) -> None:
     calibration = report_data.calibration.assign(chip_runs=640.0, samples=1234.5)
     data = ReportData("Means", {"data": {"name": "digits", "train": None}}, calibration=calibration)

@@ -1,9 +1,9 @@
-"""Threshold trims by matching firing rates: each knob is bisected until its neurons fire as often as they should.
+"""Trims by matching firing rates: each knob is bisected until its neurons fire as often as they should.
 
 Layer by layer from the input, because what a layer receives depends on the trims before it. All knobs of a layer, in
 all chips, are bisected at once: one run of the chips per bit of the trim. Of all codes measured, each knob keeps the
-one whose spike count came nearest to the reference (of equals, the smallest change). At the end each chip keeps its trims
-only where they do better on data that took no part, so that no chip ends worse on it than it began.
+one whose spike count came nearest to the reference (of equals, the smallest change). At the end each chip keeps its
+trims only where they do better on data that took no part, so that no chip ends worse on it than it began.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ class Calibration:
     samples: int
 
 
-def calibrate_thresholds(
+def calibrate_trims(
     device: Device,
     program: Program,
     measurement: NDArray[Any],
     selection: NDArray[Any],
     selection_labels: IntArray,
 ) -> Calibration:
-    """Trims the thresholds of every chip of a device.
+    """Trims every chip of a device.
 
     Args:
         program: what the chips were meant to be; the reference rates come from it.
@@ -85,7 +85,7 @@ def calibrate_thresholds(
 def _bisect(
     device: Device, layer: Layer, wanted: IntArray, measurement: NDArray[Any], codes: RackCodes
 ) -> tuple[IntArray, int]:
-    """(codes of one layer, runs used). More spikes than wanted means that the threshold must rise."""
+    """(codes of one layer, runs used). More spikes than wanted means that the code must rise."""
     shape = codes[layer.name].shape
     target = wanted if device.trim.per == "neuron" else np.asarray(wanted.sum())
     low = np.full(shape, -device.trim.highest_code)
