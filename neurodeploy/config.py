@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -12,7 +13,7 @@ from neurodeploy.errors import UsageError
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(_Section):
@@ -27,7 +28,7 @@ class NetworkConfig(_Section):
     """The small convolutional network: (conv, batch norm, LIF, average pool) per entry of `channels`, then
     linear, LIF, linear and a readout."""
 
-    channels: tuple[int, ...] = (16, 32)
+    channels: tuple[Annotated[int, Field(ge=1)], ...] = (16, 32)
     hidden: int = Field(64, ge=1)
     steps: int = Field(4, ge=1, le=1024)
     decay: float = Field(0.25, gt=0, le=1)
@@ -77,7 +78,7 @@ def load_config(file: Path | None, settings: list[str], overrides: dict[str, Any
     if file is not None:
         try:
             content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise UsageError(f"--config {file}: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
             raise UsageError(f"--config {file}: a mapping with data, network, train, seed is expected")
@@ -87,13 +88,13 @@ def load_config(file: Path | None, settings: list[str], overrides: dict[str, Any
             raise UsageError(f"--set {setting}: NAME=VALUE is expected, as in train.epochs=5")
         try:
             _put(content, name, yaml.safe_load(value))
-        except yaml.YAMLError as error:
+        except (ValueError, RecursionError, yaml.YAMLError) as error:
             raise UsageError(f"--set {setting}: {' '.join(str(error).split())}") from error
     for name, value in (overrides or {}).items():
         _put(content, name, value)
     data = content.get("data")
     name = data.get("name", DataConfig().name) if isinstance(data, dict) else DataConfig().name
-    for section, values in PRESETS.get(str(name), {}).items():
+    for section, values in (PRESETS.get(name, {}) if isinstance(name, str) else {}).items():
         present = content.get(section, {})
         if isinstance(present, dict):
             content[section] = values | present
@@ -112,7 +113,7 @@ def parse_config(content: Any) -> ExperimentConfig:
 def _described(problem: Any) -> str:
     name = ".".join(map(str, problem["loc"]))
     if problem["type"] != "extra_forbidden":
-        return f"{name}={problem['input']!r}: {problem['msg']}"
+        return f"{name}={reprlib.repr(problem['input'])}: {problem['msg']}"
     section: Any = ExperimentConfig
     for part in problem["loc"][:-1]:
         section = section.model_fields[part].annotation

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,9 @@ from neurodeploy.ir.nodes import (
 from neurodeploy.ir.program import Program
 from neurodeploy.quantize import quantize
 from neurodeploy.simulate import reference
+
+if TYPE_CHECKING:
+    from neurodeploy.snn.model_file import Model
 
 settings.register_profile("deterministic", derandomize=True, deadline=None, max_examples=40)
 settings.load_profile("deterministic")
@@ -207,3 +211,57 @@ def lively_case() -> Callable[..., tuple[Network, Program, NDArray[Any]]]:
         raise AssertionError(f"no lively {kind} network for {chip}")
 
     return build
+
+
+def _settled_model(**network: Any) -> Model:
+    """A Model of digits made without training: random weights, settled batch norms, a readout by least squares."""
+    from neurodeploy.config import load_config
+    from neurodeploy.data.images import load_images
+    from neurodeploy.snn.model_file import make_model
+    from neurodeploy.snn.networks import build
+
+    options = {"channels": [4], "hidden": 32, "steps": 4} | network
+    config = load_config(None, [], {f"network.{name}": value for name, value in options.items()})
+    data = load_images("digits", None, 0.1, 0)
+    torch.manual_seed(0)
+    module = build(config.network, data.input, data.classes).train()
+    values = torch.from_numpy(data.train.images[:512].astype(np.float32)) * data.input.scale
+    with torch.no_grad():
+        for norm in module.modules():
+            if isinstance(norm, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+                norm.momentum = 1.0
+        for _ in range(3):
+            module(values)
+        spikes = list(module.eval()(values).spikes.values())[-1]
+        weights = torch.arange(len(spikes), 0, -1) / len(spikes)  # a spike stays in the readout for the steps left
+        features = torch.cat([(spikes * weights[:, None, None]).sum(0), torch.ones(len(values), 1)], 1)
+        wanted = torch.nn.functional.one_hot(torch.from_numpy(data.train.labels[:512]), data.classes).float()
+        solution = torch.linalg.solve(features.T @ features + torch.eye(features.shape[1]), features.T @ wanted)
+        last = [layer for layer in module.layers.values() if isinstance(layer, torch.nn.Linear)][-1]
+        last.weight.copy_(solution[:-1].T)
+        last.bias.copy_(solution[-1] / weights.sum())
+    sizes = {f"{name}_images": len(getattr(data, name).labels) for name in ("train", "validation", "test")}
+    metrics = {"test_accuracy": 0.7, "validation_accuracy": 0.7, "epoch": 1, "epochs": 1, **sizes}
+    return make_model(module, config, data, metrics, [])
+
+
+@pytest.fixture(scope="session")
+def settled_model() -> Callable[..., Model]:
+    """(network options) -> a Model of digits that is right seven times in ten, made without training."""
+    return _settled_model
+
+
+@pytest.fixture(scope="session")
+def model(settled_model: Callable[..., Model]) -> Model:
+    """The Model that most tests use."""
+    return settled_model()
+
+
+@pytest.fixture(scope="session")
+def model_file(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its file."""
+    from neurodeploy.snn.model_file import save_model
+
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    save_model(model, path)
+    return path

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -77,15 +78,16 @@ def save_artifact(artifact: Artifact, folder: Path, write_target_files: Callable
         UsageError: where `folder` exists and is not an artifact.
         NeurodeployError: where the disk fails; the previous folder is whole.
     """
-    _recover(folder)
-    if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+    place = folder.resolve()  # "." has no name to derive others from, and a link stays a link
+    _recover(place)
+    if place.exists() and not _replaceable(place):
         raise UsageError(f"-o {folder}: exists and is not an artifact of ours; name another folder")
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    partial = place.with_name(f".{place.name}.partial-{os.getpid()}")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         omitted = _write_files(artifact, partial, write_target_files)
-        _replace_folder(partial, folder)
+        _replace_folder(partial, place)
     except OSError as error:
         raise NeurodeployError(f"-o {folder}: {error}; the folder is as it was before") from error
     finally:
@@ -150,6 +152,19 @@ def _write_files(artifact: Artifact, folder: Path, write_target_files: Callable[
     return omitted
 
 
+def _replaceable(folder: Path) -> bool:
+    """True for an empty folder and for one whose manifest says that we wrote it; others have manifests too."""
+    if not folder.is_dir():
+        return False
+    if not (folder / MANIFEST).is_file():
+        return not any(folder.iterdir())
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("format") == FORMAT
+
+
 def _previous(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.previous")
 
@@ -189,13 +204,14 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _checked(folder: Path, name: str, digest: Any) -> bytes:
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise FileFormatError(f"{folder / MANIFEST}: file {name!r} lies outside the folder")
     try:
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            raise FileFormatError(f"{folder / MANIFEST}: file {name!r} lies outside the folder")
         content = path.read_bytes()
-    except OSError as error:
-        raise FileFormatError(f"{folder / name}: {error.strerror}; export again") from error
+    except (OSError, ValueError, RuntimeError) as error:  # missing; a name with a null character; a loop of links
+        reason = getattr(error, "strerror", None) or error
+        raise FileFormatError(f"{folder / MANIFEST}: file {name!r}: {reason}; export again") from error
     if hashlib.sha256(content).hexdigest() != digest:
         raise FileFormatError(f"{folder / name}: changed since it was exported (SHA-256 differs); export again")
     return content
@@ -223,20 +239,24 @@ def _decode_golden(arrays: Mapping[str, NDArray[Any]], program: Program, folder:
     if set(arrays) != wanted:
         raise FileFormatError(f"{where}: holds {sorted(arrays)} where {sorted(wanted)} are expected")
     inputs, labels, readout = arrays["inputs"], arrays["labels"], arrays["readout"]
-    samples = len(labels)
+    samples = labels.size
+    allowed = {(samples, *program.input.shape), (program.steps, samples, *program.input.shape)}
     if (
-        inputs.shape[-len(program.input.shape) :] != program.input.shape
-        or labels.ndim != 1
+        inputs.shape not in allowed
+        or labels.shape != (samples,)
         or readout.shape != (samples, *program.layers[-1].shape)
+        or inputs.dtype.kind not in "iu"
+        or labels.dtype.kind not in "iu"
     ):
         raise FileFormatError(
-            f"{where}: inputs {inputs.shape}, labels {labels.shape}, readout {readout.shape} do not fit"
+            f"{where}: inputs {inputs.shape} {inputs.dtype}, labels {labels.shape} {labels.dtype}, readout "
+            f"{readout.shape} do not fit"
         )
     spikes = {}
     for layer in firing:
         shape = (program.steps, samples, *layer.shape)
         packed = arrays[f"spikes.{layer.name}"]
-        if packed.dtype != np.uint8 or packed.shape != (-(-int(np.prod(shape)) // 8),):
+        if packed.dtype != np.uint8 or packed.shape != (-(-math.prod(shape) // 8),):
             raise FileFormatError(f"{where}: spikes of layer {layer.name} do not fit")
-        spikes[layer.name] = np.unpackbits(packed, count=int(np.prod(shape))).reshape(shape)
+        spikes[layer.name] = np.unpackbits(packed, count=math.prod(shape)).reshape(shape)
     return Golden(inputs, labels, readout, spikes)

@@ -5,8 +5,10 @@ Only the classes listed here are ever made, only from the fields that they decla
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +42,7 @@ _CLASSES: dict[str, type[Any]] = {
         synapses.DenseSynapses,
     )
 }
+_HINTS = {cls: get_type_hints(cls) for cls in _CLASSES.values()}
 _DEEPEST = 16
 
 
@@ -90,7 +93,33 @@ def _decode(value: Any, arrays: Arrays, depth: int) -> Any:
         return {str(key): _decode(item, arrays, depth + 1) for key, item in value["mapping"]}
     content = dict(value)
     cls = _CLASSES[content.pop("type")]
-    return cls(**{key: _decode(item, arrays, depth + 1) for key, item in content.items()})
+    given = {str(key): _decode(item, arrays, depth + 1) for key, item in content.items()}
+    for name, item in given.items():
+        hint = _HINTS[cls].get(name, Any)  # the class itself refuses fields that it does not have
+        if not _fits(item, hint):
+            raise TypeError(f"{cls.__name__}.{name}: a {type(item).__name__}, {hint} is expected")
+    return cls(**given)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of the type that a field declares; true and false are no numbers."""
+    kind, arguments = get_origin(hint) or hint, get_args(hint)
+    if kind is Any:
+        return True
+    if kind in (Union, UnionType):
+        return any(_fits(value, one) for one in arguments)
+    if kind is Literal:
+        return isinstance(value, str) and value in arguments
+    if kind is tuple:
+        if not isinstance(value, tuple):
+            return False
+        wanted = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        return len(value) == len(wanted) and all(map(_fits, value, wanted))
+    if kind is Mapping:
+        return isinstance(value, dict) and all(_fits(item, arguments[1]) for item in value.values())
+    if kind in (int, float):
+        return isinstance(value, int | kind) and not isinstance(value, bool)
+    return isinstance(value, kind)
 
 
 def _label(item: Any, index: int) -> str:

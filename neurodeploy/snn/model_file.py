@@ -100,7 +100,7 @@ def load_model(path: Path) -> Model:
     content = _read(path)
     try:
         return _decode(content)
-    except (UsageError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except (UsageError, KeyError, TypeError, ValueError, OverflowError, RuntimeError, AttributeError) as error:
         raise FileFormatError(f"{path}: not a valid model: {' '.join(str(error).split())[:400]}") from error
 
 
@@ -131,6 +131,13 @@ def _decode(content: dict[str, Any]) -> Model:
     classes = int(content["classes"])
     if not 2 <= classes <= 10**5 or np.prod(input_node.shape, dtype=object) > 10**7:
         raise ValueError(f"{classes} classes, input {input_node.shape}: out of range")
+    with torch.device("meta"):  # takes no memory, whatever sizes the file claims
+        expected = {name: part.shape for name, part in build(config.network, input_node, classes).state_dict().items()}
+    state = content["state"]
+    wrong = [name for name in expected if not _fits(state.get(name), expected[name])]
+    wrong += sorted(str(name) for name in set(state) - set(expected))
+    if wrong:
+        raise ValueError(f"state {', '.join(wrong)}: missing, unknown or not of the configured network's shape")
     network = build(config.network, input_node, classes)
     network.load_state_dict(content["state"])
     samples = {name: _samples(content["samples"][name]) for name in ("calibration", "golden")}
@@ -149,8 +156,13 @@ def _decode(content: dict[str, Any]) -> Model:
     )
 
 
+def _fits(part: Any, shape: torch.Size) -> bool:
+    # Contiguous: a tensor that repeats one stored value could claim any size.
+    return isinstance(part, torch.Tensor) and part.shape == shape and part.is_contiguous()
+
+
 def _samples(tensor: torch.Tensor) -> NDArray[Any]:
     array = tensor.numpy()
-    if array.dtype.kind not in "iu":
-        raise ValueError(f"samples of type {array.dtype}")
+    if array.dtype.kind not in "iu" or not array.flags.c_contiguous:
+        raise ValueError(f"samples of type {array.dtype}, not contiguous or not integers")
     return np.asarray(array)

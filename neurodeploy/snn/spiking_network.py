@@ -50,7 +50,14 @@ class SpikingNetwork(nn.Module):
         self.input, self.steps, self.edges = input_node, steps, tuple(edges)
         self.layers = nn.ModuleDict(dict(modules))
         seen = {INPUT}
-        for name in self.layers:
+        for edge in self.edges:
+            if not set(edge) <= {INPUT, *self.layers}:
+                raise UsageError(f"edge {edge[0]} -> {edge[1]}: there is no such module")
+        for name, module in self.layers.items():
+            if name == INPUT:
+                raise UsageError(f"module {name}: the name is taken by the input")
+            if isinstance(module, LIFNeurons | MembraneReadoutNeurons) and module.steps != steps:
+                raise UsageError(f"module {name}: runs {module.steps} steps, the network {steps}")
             sources = self.sources(name)
             if not sources or not set(sources) <= seen:
                 raise UsageError(f"module {name}: its sources {sources} must be given before it")
@@ -67,6 +74,8 @@ class SpikingNetwork(nn.Module):
             inputs: values (integer × scale), (B, *shape) shown at every step or (T, B, *shape).
         """
         static = inputs.ndim == len(self.input.shape) + 1
+        if not static and len(inputs) != self.steps:
+            raise UsageError(f"input has {len(inputs)} steps, the network {self.steps}")
         values = {INPUT: inputs[None] if static else inputs}
         spikes: dict[str, torch.Tensor] = {}
         potentials: dict[str, torch.Tensor] = {}

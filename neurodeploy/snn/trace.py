@@ -41,7 +41,7 @@ def trace(module: SpikingNetwork) -> Network:
         stands_for[name] = name
         try:
             if isinstance(layer, _BATCH_NORMS):
-                nodes[sources[0]] = _with_batch_norm(nodes[sources[0]], layer, module.edges, sources)
+                nodes[sources[0]] = _with_batch_norm(nodes[sources[0]], layer, module.edges, module.sources(name))
                 stands_for[name] = sources[0]
                 continue
             nodes[name] = _node(layer)
@@ -74,8 +74,12 @@ def _node(layer: nn.Module) -> Node:
         kernel, stride = _square(layer.kernel_size), _square(layer.stride)
         if kernel != stride or layer.padding not in (0, (0, 0)):
             raise UsageError("average pooling must be square, without overlap and without padding")
+        if layer.divisor_override not in (None, kernel**2):
+            raise UsageError(f"divisor_override {layer.divisor_override}: an average divides by {kernel**2}")
         return AvgPool2d(kernel)
     if isinstance(layer, nn.Flatten):
+        if (layer.start_dim, layer.end_dim) != (1, -1):
+            raise UsageError(f"flattening of dimensions {layer.start_dim} to {layer.end_dim}: only 1 to -1 can be traced")
         return Flatten()
     if isinstance(layer, LIFNeurons):
         return LIF(layer.decay, float(layer.threshold.detach().double()), layer.reset)
@@ -97,8 +101,11 @@ def _with_batch_norm(
         raise UsageError("a batch norm must follow one convolution or linear layer that nothing else reads")
     if norm.running_mean is None or norm.running_var is None:
         raise UsageError("a batch norm without running statistics cannot be folded")
-    gain = _array(norm.weight) / np.sqrt(_array(norm.running_var) + norm.eps)
-    bias = (node.bias - _array(norm.running_mean)) * gain + _array(norm.bias)
+    gain = 1 / np.sqrt(_array(norm.running_var) + norm.eps)
+    shift = np.zeros_like(gain)
+    if norm.affine:
+        gain, shift = gain * _array(norm.weight), _array(norm.bias)
+    bias = (node.bias - _array(norm.running_mean)) * gain + shift
     weight = node.weight * gain.reshape(-1, *[1] * (node.weight.ndim - 1))
     return replace(node, weight=weight, bias=bias)
 

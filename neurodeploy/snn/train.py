@@ -61,13 +61,16 @@ def train(
     best = ModelCheckpoint(folder, filename=_BEST, monitor="validation_loss", mode="min", save_last=True)
     callbacks: list[pl.Callback] = [best]
     if progress:
-        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}, leave=True))
+        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}, leave=False))
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         # Advice for other set-ups: data lies in memory (no loader workers), the folder is ours and may exist.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+        # Lightning's own use of what torch has deprecated.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
         trainer = pl.Trainer(
             max_epochs=config.train.epochs,
             accelerator="cpu",
@@ -169,8 +172,8 @@ class _TrainingModule(pl.LightningModule):
                 row[f"threshold.{name}"] = float(module.threshold)
         self._sums = {}
         self.history.append(row)
-        self.log("validation_loss", row["validation_loss"], prog_bar=True)
-        self.log("validation_accuracy", row["validation_accuracy"], prog_bar=True)
+        self.log("validation_loss", row["validation_loss"])
+        self.log("accuracy", row["validation_accuracy"], prog_bar=True)  # a short name for the bar
         if not np.isfinite(row["train_loss"]):
             raise UsageError(f"epoch {row['epoch']:.0f}: the loss is {row['train_loss']}; lower train.learning_rate")
 

@@ -97,7 +97,7 @@ def calibrate(study: Study, axes: Sequence[NoiseAxis], store: Store, progress: P
 
 
 def claim(study: Study, store: Store) -> None:
-    """Ties a store to a study's network, test samples and seed; raises UsageError where it is another's."""
+    """Ties a store to a study's network, samples, seed and trim; raises UsageError where it is another's."""
     store.claim(f"chip {study.chip.name}", _fingerprint(study))
 
 
@@ -158,25 +158,30 @@ def _codes(study: Study, axis: NoiseAxis, level: float, block: Sequence[int], st
 
 
 def _cell(study: Study, axis: NoiseAxis, level: float, noise: NoiseModel, calibrated: bool) -> Cell:
-    described: dict[str, Any] = {
+    described = {
         "study": _fingerprint(study),
         "axis": axis.noise,  # level 0 stands on every axis
         "noise": asdict(noise),
         "calibrated": calibrated,
     }
-    arrays: dict[str, NDArray[Any]] = {}
-    if calibrated and study.measurement is not None and study.selection is not None:
-        described["trim"] = asdict(study.chip.trim) if study.chip.trim else None
-        arrays["measurement"] = study.measurement
-        arrays["selection"], arrays["selection_labels"] = study.selection.inputs, study.selection.labels
     evidence = study.chip.evidence if noise == NoiseModel() else "statistical-sim"
-    return Cell(_hash(described, arrays), study.chip.name, evidence, axis.noise, level, calibrated, study.seed)
+    return Cell(_hash(described, {}), study.chip.name, evidence, axis.noise, level, calibrated, study.seed)
 
 
 def _fingerprint(study: Study) -> str:
+    """Content hash of all that a study's results depend on, but for the noise."""
     arrays: dict[str, NDArray[Any]] = {}
-    described = {"version": __version__, "seed": study.seed, "program": encode(study.program, arrays, "program")}
-    return _hash(described, arrays | {"test": study.test.inputs, "labels": study.test.labels})
+    described = {
+        "version": __version__,
+        "seed": study.seed,
+        "trim": asdict(study.chip.trim) if study.chip.trim else None,
+        "program": encode(study.program, arrays, "program"),
+    }
+    arrays |= {"test": study.test.inputs, "labels": study.test.labels}
+    if study.measurement is not None and study.selection is not None:
+        arrays |= {"measurement": study.measurement, "selection": study.selection.inputs}
+        arrays["selection_labels"] = study.selection.labels
+    return _hash(described, arrays)
 
 
 def _hash(described: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:

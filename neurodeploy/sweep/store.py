@@ -121,7 +121,7 @@ class Store:
         row = self._connection.execute("SELECT value FROM about WHERE name = ?", (name,)).fetchone()
         if row is not None and row[0] != fingerprint:
             raise UsageError(
-                f"{self.path}: made with another network, test set, seed or version for {name} "
+                f"{self.path}: made with another network, samples, seed, trim or version for {name} "
                 f"({row[0][:12]} there, {fingerprint[:12]} now); name another file with -o"
             )
         with self._transaction():
