@@ -106,7 +106,9 @@ def _idx_set(folder: str) -> Callable[[str | None], tuple[Input, Split, Split]]:
             splits.append(Split(images, labels.astype(np.int64)))
         shape = splits[0].images.shape[1:]
         if splits[1].images.shape[1:] != shape:
-            raise FileFormatError(f"{place}: train images of {shape[1:]} but t10k images of {splits[1].images.shape[2:]}")
+            raise FileFormatError(
+                f"{place}: train images of {shape[1:]} but t10k images of {splits[1].images.shape[2:]}"
+            )
         return Input(shape, scale=1 / levels, bits=_PIXEL_BITS), splits[0], splits[1]
 
     return load

@@ -242,10 +242,11 @@ def _decode_golden(arrays: Mapping[str, NDArray[Any]], program: Program, folder:
     samples = labels.size
     allowed = {(samples, *program.input.shape), (program.steps, samples, *program.input.shape)}
     if (
-        inputs.shape not in allowed
+        samples == 0
+        or inputs.shape not in allowed
         or labels.shape != (samples,)
         or readout.shape != (samples, *program.layers[-1].shape)
-        or inputs.dtype.kind not in "iu"
+        or inputs.dtype.kind not in "iub"
         or labels.dtype.kind not in "iu"
     ):
         raise FileFormatError(

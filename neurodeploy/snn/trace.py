@@ -79,7 +79,9 @@ def _node(layer: nn.Module) -> Node:
         return AvgPool2d(kernel)
     if isinstance(layer, nn.Flatten):
         if (layer.start_dim, layer.end_dim) != (1, -1):
-            raise UsageError(f"flattening of dimensions {layer.start_dim} to {layer.end_dim}: only 1 to -1 can be traced")
+            raise UsageError(
+                f"flattening of dimensions {layer.start_dim} to {layer.end_dim}: only 1 to -1 can be traced"
+            )
         return Flatten()
     if isinstance(layer, LIFNeurons):
         return LIF(layer.decay, float(layer.threshold.detach().double()), layer.reset)
