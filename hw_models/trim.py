@@ -38,7 +38,7 @@ def trimmed(program: Program, nominal: Program, trim: Trim, codes: Codes) -> Pro
     layers = []
     for layer, meant in zip(program.layers, nominal.layers, strict=True):
         code = codes.get(layer.name)
-        layers.append(layer if code is None or not code.any() else _moved(layer, meant, trim, code))
+        layers.append(layer if code is None else _moved(layer, meant, trim, code))
     return replace(program, layers=tuple(layers))
 
 
@@ -47,6 +47,8 @@ def _moved(layer: Layer, nominal: Layer, trim: Trim, code: IntArray) -> Layer:
         raise UsageError(f"layer {layer.name}: trim codes of shape {code.shape}, {code_shape(trim, layer)} is expected")
     if np.abs(code).max() > trim.highest_code:
         raise UsageError(f"layer {layer.name}: trim code {np.abs(code).max()}, the largest is {trim.highest_code}")
+    if not code.any():
+        return layer
     shift = nominal.neurons.threshold * (trim.span * code / trim.highest_code)
     neurons: Neurons = layer.neurons
     if isinstance(neurons, FixedPointNeurons):

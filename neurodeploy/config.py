@@ -41,7 +41,8 @@ class NetworkConfig(_Section):
 
 
 class TrainConfig(_Section):
-    """How it is trained. `potential_weight` is the paper's beta in Eq. 6."""
+    """How it is trained. `potential_weight` is the paper's beta in Eq. 6; `threads` are the CPU's, None for torch's
+    own choice."""
 
     epochs: int = Field(30, ge=1)
     batch_size: int = Field(64, ge=1)
@@ -49,6 +50,7 @@ class TrainConfig(_Section):
     gamma_learning_rate: float = Field(5e-4, ge=0)
     weight_decay: float = Field(1e-4, ge=0)
     potential_weight: float = Field(1.0, ge=0)
+    threads: int | None = Field(None, ge=1)
 
 
 class ExperimentConfig(_Section):
@@ -62,7 +64,10 @@ class ExperimentConfig(_Section):
 
 # What suits a data set, under whatever the user sets.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "digits": {"network": {"channels": (24, 48), "hidden": 96}, "train": {"epochs": 40, "batch_size": 64}},
+    "digits": {
+        "network": {"channels": (24, 48), "hidden": 96},
+        "train": {"epochs": 40, "batch_size": 64, "threads": 1},
+    },
     "mnist": {"train": {"epochs": 3, "batch_size": 50}},
     "fashion-mnist": {"train": {"epochs": 6, "batch_size": 50}},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from neurodeploy.quantize import quantize
 from neurodeploy.simulate import reference
 
 if TYPE_CHECKING:
+    from neurodeploy.export.target import Target
     from neurodeploy.snn.model_file import Model
 
 settings.register_profile("deterministic", derandomize=True, deadline=None, max_examples=40)
@@ -232,7 +234,7 @@ def _settled_model(**network: Any) -> Model:
                 norm.momentum = 1.0
         for _ in range(3):
             module(values)
-        spikes = list(module.eval()(values).spikes.values())[-1]
+        spikes = module.eval()(values).spikes[f"lif{len(config.network.channels) + 1}"]
         weights = torch.arange(len(spikes), 0, -1) / len(spikes)  # a spike stays in the readout for the steps left
         features = torch.cat([(spikes * weights[:, None, None]).sum(0), torch.ones(len(values), 1)], 1)
         wanted = torch.nn.functional.one_hot(torch.from_numpy(data.train.labels[:512]), data.classes).float()
@@ -265,3 +267,19 @@ def model_file(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "model.pt"
     save_model(model, path)
     return path
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Target]:
+    """(target, changes) -> that target with some of its parts replaced, registered in its place."""
+    from neurodeploy import export
+
+    known = dict(export.targets())
+
+    def register(name: str, **changes: Any) -> Target:
+        known[name] = replace(known[name], **changes)
+        for module in ("export", "deployment", "demo"):
+            monkeypatch.setattr(f"neurodeploy.{module}.targets", lambda: known)
+        return known[name]
+
+    return register

@@ -85,18 +85,20 @@ def calibrate_trims(
 def _bisect(
     device: Device, layer: Layer, wanted: IntArray, measurement: NDArray[Any], codes: RackCodes
 ) -> tuple[IntArray, int]:
-    """(codes of one layer, runs used). More spikes than wanted means that the code must rise."""
+    """(codes of one layer, runs used). More spikes than wanted means that the code must rise.
+
+    Always as many runs as the trim has bits: if they ended when the last chip is settled, the thermal noise that a chip
+    meets later would depend on the chips beside it.
+    """
     shape = codes[layer.name].shape
     target = wanted if device.trim.per == "neuron" else np.asarray(wanted.sum())
     low = np.full(shape, -device.trim.highest_code)
     high = np.full(shape, device.trim.highest_code)
     best = np.zeros(shape, dtype=np.int64)
     best_error = np.full(shape, np.iinfo(np.int64).max)
-    runs = 0
     trial = np.zeros(shape, dtype=np.int64)  # the untrimmed chip comes first, then the middle of what is left
-    while True:
+    for _ in range(device.trim.bits):
         counts = device.run(measurement, codes | {layer.name: trial}).spike_counts[layer.name]
-        runs += 1
         if device.trim.per == "layer":
             counts = counts.reshape(len(counts), -1).sum(axis=1)
         error = np.abs(counts - target)
@@ -106,9 +108,8 @@ def _bisect(
         high = np.where(counts < target, trial - 1, high)
         settled = (counts == target) | (low > high)
         low, high = np.where(settled, trial, low), np.where(settled, trial, high)
-        if (low == high).all() and (low == trial).all():
-            return best, runs
         trial = (low + high) // 2
+    return best, device.trim.bits
 
 
 def _accuracy(device: Device, inputs: NDArray[Any], labels: IntArray, codes: RackCodes) -> FloatArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,19 +105,30 @@ def load_model(path: Path) -> Model:
         raise FileFormatError(f"{path}: not a valid model: {' '.join(str(error).split())[:400]}") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileFormatError(f"{path}: there is no such file (made by `neurodeploy train`)")
+def read_tensors(path: Path) -> Any:
+    """What `torch.save` wrote: tensors and plain values; nothing else is read, and nothing is executed.
+
+    Raises:
+        FileFormatError: where the file is damaged or holds other objects.
+    """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about foreign pickles, which are refused
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise FileFormatError(
             f"{path}: holds Python objects that are not tensors and plain values, or is damaged; nothing was executed. "
             "Only files made by `neurodeploy train` are read"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError) as error:
+    except Exception as error:  # a damaged file makes torch's reader raise any kind
         reason = " ".join(str(error).split())[:200]
         raise FileFormatError(f"{path}: damaged, truncated or not a model file ({reason})") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileFormatError(f"{path}: there is no such file (made by `neurodeploy train`)")
+    content = read_tensors(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise FileFormatError(f"{path}: not a model of ours (made by `neurodeploy train`)")
     if content.get("version") != VERSION:
@@ -137,7 +149,7 @@ def _decode(content: dict[str, Any]) -> Model:
     wrong = [name for name in expected if not _fits(state.get(name), expected[name])]
     wrong += sorted(str(name) for name in set(state) - set(expected))
     if wrong:
-        raise ValueError(f"state {', '.join(wrong)}: missing, unknown or not of the configured network's shape")
+        raise ValueError(f"state missing, unknown or not of the configured network's shape: {', '.join(wrong)}")
     network = build(config.network, input_node, classes)
     network.load_state_dict(content["state"])
     samples = {name: _samples(content["samples"][name]) for name in ("calibration", "golden")}

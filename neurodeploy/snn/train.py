@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from neurodeploy.config import ExperimentConfig
 from neurodeploy.data.images import ImageSet, Split
-from neurodeploy.errors import UsageError
+from neurodeploy.errors import FileFormatError, UsageError
+from neurodeploy.snn.model_file import read_tensors
 from neurodeploy.snn.networks import build
 from neurodeploy.snn.neurons import LIFNeurons
 from neurodeploy.snn.potential import potential_loss
@@ -48,22 +50,24 @@ def train(
         progress: a progress bar on standard error.
 
     Raises:
-        UsageError: where there is nothing to resume, or a checkpoint that belongs to another configuration.
+        UsageError: where there is nothing to resume, a checkpoint is damaged or belongs to another configuration.
     """
     last = folder / LAST
     if resume and not last.is_file():
         raise UsageError(f"--resume: there is no checkpoint {last}")
-    if not resume:
+    if resume:
+        _load_checkpoint(last)
+    else:
         _remove_checkpoints(folder)
     folder.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = _TrainingModule(config, build(config.network, data.input, data.classes), len(data.train.labels))
-    best = ModelCheckpoint(folder, filename=_BEST, monitor="validation_loss", mode="min", save_last=True)
+    best = _Checkpoints(folder, filename=_BEST, monitor="validation_loss", mode="min", save_last=True)
     callbacks: list[pl.Callback] = [best]
     if progress:
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}, leave=False))
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with _threads(config.train.threads), warnings.catch_warnings():
         # Advice for other set-ups: data lies in memory (no loader workers), the folder is ours and may exist.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
@@ -89,7 +93,7 @@ def train(
             ckpt_path=str(last) if resume else None,
             weights_only=True,
         )
-    state = torch.load(best.best_model_path, weights_only=True)
+    state = _load_checkpoint(Path(best.best_model_path))
     module.load_state_dict(state["state_dict"])
     chosen = min(module.history, key=lambda row: row["validation_loss"])
     return Trained(module.network.eval(), module.history, chosen["validation_accuracy"], int(chosen["epoch"]))
@@ -105,6 +109,17 @@ def accuracy(network: SpikingNetwork, split: Split, batch_size: int = 500) -> fl
         labels = torch.from_numpy(split.labels[start : start + batch_size])
         correct += int((network(images).logits.argmax(dim=1) == labels).sum())
     return correct / len(split.labels)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Small layers are faster on one thread, most of all on a machine that does something else as well."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _TrainingModule(pl.LightningModule):
@@ -226,6 +241,28 @@ class _Order(Sampler[Any]):
 def _loader(split: Split, data: ImageSet, batch_size: int, seed: int | None) -> DataLoader[Any]:
     order = _Order(len(split.labels), batch_size, seed)
     return DataLoader(_Batches(split, data.input.scale), sampler=order, batch_size=None)
+
+
+class _Checkpoints(ModelCheckpoint):
+    """Finds the best epoch again where its folder was moved or is reached by another path."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        here = Path(str(self.dirpath))
+        state = {**state_dict, "dirpath": self.dirpath}
+        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            state[name] = str(here / Path(state[name]).name) if state[name] else ""
+        state["best_k_models"] = {str(here / Path(name).name): score for name, score in state["best_k_models"].items()}
+        super().load_state_dict(state)
+
+
+def _load_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        checkpoint = read_tensors(path)
+    except FileFormatError as error:
+        raise FileFormatError(f"--resume: {error}; train without --resume") from error
+    if not isinstance(checkpoint, dict) or not {"state_dict", "experiment", "history"} <= set(checkpoint):
+        raise FileFormatError(f"--resume: {path}: not a checkpoint of ours; train without --resume")
+    return dict(checkpoint)
 
 
 def _remove_checkpoints(folder: Path) -> None:

@@ -32,10 +32,10 @@ def parse_axis(text: str, base: NoiseModel | None = None) -> NoiseAxis:
     Raises:
         UsageError: for an unknown noise or an impossible level.
     """
-    noise, _, values = text.partition("=")
+    noise, equals, values = text.partition("=")
     if noise not in NOISES:
         raise unknown_name("noise", noise, NOISES)
-    return NoiseAxis(noise, _levels(text, values) if values else DEFAULT_LEVELS, base or NoiseModel())
+    return NoiseAxis(noise, _levels(text, values) if equals else DEFAULT_LEVELS, base or NoiseModel())
 
 
 def parse_noise(texts: list[str]) -> NoiseModel:
@@ -61,7 +61,7 @@ def _levels(text: str, values: str) -> tuple[float, ...]:
             levels = tuple(float(round(first + index * step, 12)) for index in range(count))
         else:
             levels = tuple(float(part) for part in values.split(","))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UsageError(f"{text}: levels are written 0,0.1,0.3 or FIRST:LAST:STEP") from error
     for level in levels:
         if not (np.isfinite(level) and level >= 0):

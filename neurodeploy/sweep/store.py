@@ -53,16 +53,24 @@ class Store:
 
     Raises:
         FileFormatError: where the file is not a study of ours; nothing is overwritten.
+        NeurodeployError: where its folder cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise NeurodeployError(f"{path}: {error}; name another file") from error
+        try:
             self._prepare()
         except sqlite3.DatabaseError as error:
+            self.close()
             raise FileFormatError(f"{path}: not a study of ours, or damaged ({error}); name another file") from error
+        except NeurodeployError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Closes the file."""
@@ -118,14 +126,14 @@ class Store:
         Raises:
             UsageError: where it is tied to something else already; mixing the two would make a curve of neither.
         """
-        row = self._connection.execute("SELECT value FROM about WHERE name = ?", (name,)).fetchone()
-        if row is not None and row[0] != fingerprint:
+        with self._transaction():
+            self._connection.execute("INSERT OR IGNORE INTO about VALUES (?, ?)", (name, fingerprint))
+            (there,) = self._connection.execute("SELECT value FROM about WHERE name = ?", (name,)).fetchone()
+        if there != fingerprint:
             raise UsageError(
                 f"{self.path}: made with another network, samples, seed, trim or version for {name} "
-                f"({row[0][:12]} there, {fingerprint[:12]} now); name another file with -o"
+                f"({there[:12]} there, {fingerprint[:12]} now); name another file with -o"
             )
-        with self._transaction():
-            self._connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, fingerprint))
 
     def chips(self) -> pd.DataFrame:
         """One row per chip and cell: chip, evidence, noise, level, calibrated, seed, chip_id, n_samples, accuracy."""
@@ -153,19 +161,23 @@ class Store:
         return pd.read_sql_query(query, self._connection)
 
     def _prepare(self) -> None:
-        tables = {row[0] for row in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        tables = self._tables()
         if not tables:
             with self._transaction():
-                for statement in _SCHEMA.split(";"):
-                    self._connection.execute(statement)
-                self._connection.execute("INSERT INTO about VALUES ('version', ?)", (_VERSION,))
-            return
+                if not self._tables():  # else another process was faster
+                    for statement in _SCHEMA.split(";"):
+                        self._connection.execute(statement)
+                    self._connection.execute("INSERT INTO about VALUES ('version', ?)", (_VERSION,))
+            tables = self._tables()
         if not {"about", "result", "calibration"} <= tables:
             raise FileFormatError(f"{self.path}: a database, but not a study of ours; name another file")
         row = self._connection.execute("SELECT value FROM about WHERE name = 'version'").fetchone()
         if row is None or row[0] != _VERSION:
             found = None if row is None else row[0]
             raise FileFormatError(f"{self.path}: study version {found}, this program reads {_VERSION}")
+
+    def _tables(self) -> set[str]:
+        return {row[0] for row in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -174,11 +186,12 @@ class Store:
             yield
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
             raise NeurodeployError(
                 f"{self.path}: {error}; what was finished before is stored, run again to resume"
             ) from error
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:

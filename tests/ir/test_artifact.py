@@ -120,7 +120,9 @@ def test_a_hash_is_not_taken_from_anything_but_text(folder: Path) -> None:
             load_artifact(folder)
 
 
-@pytest.mark.parametrize("name", ["../secret", "extra/../../secret", "/etc/hostname", "link", "..", "loop", "nul\0l", ""])
+@pytest.mark.parametrize(
+    "name", ["../secret", "extra/../../secret", "/etc/hostname", "link", "..", "loop", "nul\0l", ""]
+)
 def test_nothing_outside_the_folder_is_read(folder: Path, name: str) -> None:
     (folder.parent / "secret").write_bytes(b"secret")
     (folder / "link").symlink_to(folder.parent / "secret")

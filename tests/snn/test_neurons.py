@@ -42,7 +42,8 @@ def test_a_layer_is_integrate_and_fire_with_its_settings(detach: bool) -> None:
     assert neurons.gamma.grad is not None
     free = LIFNeurons("softplus", 5, 0.8, 0.3, 1.5, "subtract", not detach)
     free(current)[0][-1].sum().backward()
-    assert free.gamma.grad is not None and float(free.gamma.grad) != float(neurons.gamma.grad)
+    assert free.gamma.grad is not None
+    assert float(free.gamma.grad) != float(neurons.gamma.grad)
 
 
 def test_only_thresholds_of_convolutional_layers_are_trained() -> None:
@@ -60,7 +61,8 @@ def test_a_gradient_step_reaches_the_threshold_through_tanh() -> None:
     neurons(current)[0].sum().backward()
     threshold = torch.tensor(math.tanh(0.5), requires_grad=True)
     integrate_and_fire(current, threshold, torch.tensor(1.0), 0.25, 4, "arctangent")[0].sum().backward()
-    assert threshold.grad is not None and neurons.threshold_parameter.grad is not None
+    assert threshold.grad is not None
+    assert neurons.threshold_parameter.grad is not None
     expected = float(threshold.grad) * (1 - math.tanh(0.5) ** 2)
     assert float(neurons.threshold_parameter.grad) == pytest.approx(expected, rel=1e-5)
 

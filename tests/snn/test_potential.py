@@ -64,7 +64,8 @@ def test_the_loss_of_standard_normal_potentials_is_zero_up_to_sampling_error() -
 
 def test_the_divergence_is_never_negative_and_grows_with_distance() -> None:
     at = [float(symmetric_divergence(with_moments(m, 1.0, (1, 30)))[0]) for m in (0.0, 0.5, 1.0, 2.0)]
-    assert at == sorted(at) and at[0] > -1e-12
+    assert at == sorted(at)
+    assert at[0] > -1e-12
     narrow, wide = (float(symmetric_divergence(with_moments(0, s, (1, 30)))[0]) for s in (0.5, 2.0))
     np.testing.assert_allclose(narrow, wide)  # v and 1 / v are equally far
 
@@ -76,7 +77,8 @@ def test_constant_potentials_give_a_finite_loss_and_gradient(value: float, dtype
     loss = potential_loss([potentials])
     loss.backward()
     assert 0 < float(loss.detach()) < 1e6
-    assert potentials.grad is not None and bool(potentials.grad.isfinite().all())
+    assert potentials.grad is not None
+    assert bool(potentials.grad.isfinite().all())
 
 
 def test_gradients_are_finite_differences() -> None:

@@ -1,0 +1,278 @@
+"""model.pt: what is written is read back by value, nothing in it is executed, and a failed write harms nothing."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from neurodeploy.config import ExperimentConfig, NetworkConfig
+from neurodeploy.data.images import ImageSet, load_images
+from neurodeploy.errors import FileFormatError, NeurodeployError
+from neurodeploy.snn.model_file import Model, load_model, make_model, save_model
+from neurodeploy.snn.networks import build
+
+Tamper = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageSet:
+    return load_images("digits", None, 0.1, 0)
+
+
+@pytest.fixture(scope="module")
+def model(data: ImageSet) -> Model:
+    torch.manual_seed(0)
+    config = ExperimentConfig(network=NetworkConfig(channels=(3,), hidden=6, steps=3, threshold=0.2), seed=5)
+    network = build(config.network, data.input, data.classes)
+    with torch.no_grad():
+        network.train()(torch.from_numpy(data.train.images[:64]).float() / 16)  # statistics of batch norm
+    return make_model(network.eval(), config, data, {"test_accuracy": 0.25}, [{"epoch": 1.0, "train_loss": 2.5}])
+
+
+@pytest.fixture
+def path(model: Model, tmp_path: Path) -> Path:
+    """A good file."""
+    save_model(model, tmp_path / "model.pt")
+    return tmp_path / "model.pt"
+
+
+def test_a_model_is_read_back_by_value(model: Model, path: Path, data: ImageSet) -> None:
+    got = load_model(path)
+    assert got.config == model.config
+    assert got.classes == 10
+    assert got.metrics == {"test_accuracy": 0.25}
+    assert got.history == [{"epoch": 1.0, "train_loss": 2.5}]
+    source, wanted = got.network.input, model.network.input
+    assert (source.shape, source.scale, source.bits) == (wanted.shape, wanted.scale, wanted.bits)
+    images = torch.from_numpy(data.test.images[:50]).float() * data.input.scale
+    with torch.no_grad():
+        one, other = got.network(images), model.network(images)
+    assert not got.network.training
+    assert all(0.05 < float(spikes.mean()) < 0.95 for spikes in one.spikes.values())
+    assert torch.equal(one.logits, other.logits)
+    assert all(torch.equal(spikes, other.spikes[name]) for name, spikes in one.spikes.items())
+
+
+def test_the_samples_are_the_first_of_training_and_test(path: Path, data: ImageSet) -> None:
+    got = load_model(path)
+    for split, source, count in ((got.calibration, data.train, 128), (got.golden, data.test, 32)):
+        np.testing.assert_array_equal(split.images, source.images[:count])
+        np.testing.assert_array_equal(split.labels, source.labels[:count])
+        assert split.images.dtype == np.uint8
+        assert split.labels.dtype == np.int64
+
+
+def test_a_folder_that_is_missing_is_made(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "model.pt"
+    save_model(model, path)
+    assert load_model(path).classes == 10
+    assert os.listdir(path.parent) == ["model.pt"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 64 vs 0")])
+def test_a_write_that_fails_leaves_the_file_as_it_was(
+    error: Exception, model: Model, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = path.read_bytes()
+
+    def fails(content: Any, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(torch, "save", fails)
+    with pytest.raises(NeurodeployError, match=r"model\.pt: .*; the file is as it was before") as caught:
+        save_model(replace(model, classes=9), path)
+    assert caught.value.exit_code == 1
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == ["model.pt"]
+
+
+def test_a_write_that_is_interrupted_leaves_the_file_as_it_was(
+    model: Model, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = path.read_bytes()
+
+    def interrupted(content: Any, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_model(model, path)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == ["model.pt"]
+
+
+def test_a_target_that_is_a_folder_is_an_error(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "model.pt").mkdir()
+    with pytest.raises(NeurodeployError, match=r"model\.pt: "):
+        save_model(model, tmp_path / "model.pt")
+    assert os.listdir(tmp_path) == ["model.pt"]
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    for place in (tmp_path / "none.pt", tmp_path):
+        with pytest.raises(FileFormatError, match=r"there is no such file .made by `neurodeploy train`"):
+            load_model(place)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00", b"not a model", b"\x80\x02.", b"PK\x03\x04", b"\x80\x05K\x01."])
+def test_a_file_that_is_no_model_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(FileFormatError, match=r"model\.pt: "):
+        load_model(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.7, 0.95, 0.9999])
+def test_a_truncated_file_is_refused(share: float, path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(FileFormatError, match=r"model\.pt: damaged, truncated or not a model file"):
+        load_model(path)
+
+
+def test_flipped_bytes_give_one_kind_of_error_or_a_model(path: Path) -> None:
+    """Mostly in the structure, which lies at the front; flips among the weights cannot be seen."""
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for place in rng.integers(0, 6000, 150):
+        path.write_bytes(content[:place] + bytes((content[place] ^ (1 << rng.integers(8)),)) + content[place + 1 :])
+        try:
+            load_model(path)
+        except FileFormatError:
+            refused += 1
+    assert refused > 20
+
+
+class Bomb:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, victim: Path) -> None:
+        self.victim = victim
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.victim),)
+
+
+@pytest.mark.parametrize("where", ["metrics", "pickle", "legacy"])
+def test_pickled_objects_are_refused_and_not_executed(where: str, path: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    if where == "pickle":
+        path.write_bytes(pickle.dumps({"format": Bomb(victim)}))
+    else:
+        content = torch.load(path, weights_only=True)
+        content["metrics"]["x"] = Bomb(victim)
+        torch.save(content, path, _use_new_zipfile_serialization=where != "legacy")
+    with pytest.raises(FileFormatError, match=r"holds Python objects .* nothing was executed"):
+        load_model(path)
+    assert not victim.exists()
+
+
+def test_a_foreign_zip_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(FileFormatError, match=r"model\.pt: damaged, truncated or not a model file"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {}, {"format": "other"}, torch.zeros(3), 5, None])
+def test_a_torch_file_of_something_else_is_refused(content: Any, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save(content, path)
+    with pytest.raises(FileFormatError, match=r"model\.pt: not a model of ours"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("version", [0, 2, None, "1"])
+def test_another_version_is_refused(version: Any, path: Path) -> None:
+    tamper(path, lambda content: content.update(version=version))
+    with pytest.raises(FileFormatError, match=f"version {version}, this program reads 1"):
+        load_model(path)
+
+
+def tamper(path: Path, change: Tamper) -> None:
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+
+
+def put(*names: str, value: Any) -> Tamper:
+    """Puts a value at content[a][b]…"""
+
+    def change(content: dict[str, Any]) -> None:
+        for name in names[:-1]:
+            content = content[name]
+        content[names[-1]] = value
+
+    return change
+
+
+def huge(content: dict[str, Any]) -> None:
+    """Sizes that are each allowed: the first linear layer would take 80 GB, claimed by a tensor of one value."""
+    content["input"]["shape"] = [1, 2000, 4000]
+    content["config"]["network"] |= {"channels": [1], "hidden": 10**4}
+    content["state"]["layers.linear2.weight"] = torch.zeros(1).expand(10**4, 2 * 10**6)
+
+
+TAMPERED: dict[str, tuple[Tamper, str]] = {
+    "no config": (lambda content: content.pop("config"), "'config'"),
+    "config unknown": (put("config", "train", "x", value=1), r"train\.x: unknown"),
+    "config out of range": (put("config", "network", "decay", value=7.0), r"network\.decay=7\.0"),
+    "config of the wrong type": (put("config", value=[1]), "configuration"),
+    "another network": (put("config", "network", "hidden", value=7), r"state .*shape: layers\.linear2\.weight, "),
+    "huge network": (put("config", "network", "hidden", value=10**9), "state .*shape: layers"),
+    "more classes than there are": (put("classes", value=11), r"state .*shape: layers\.linear3\.weight, "),
+    "one class": (put("classes", value=1), "1 classes.*out of range"),
+    "classes without end": (put("classes", value=float("inf")), "infinity"),
+    "huge input": (put("input", "shape", value=[1, 10**6, 10**6]), "out of range"),
+    "huge dimensions": (put("input", "shape", value=[2**31] * 30), "out of range"),
+    "flat input": (put("input", "shape", value=[64]), "unpack"),
+    "empty input": (put("input", "shape", value=[1, 0, 8]), "every dimension must be at least 1"),
+    "input of text": (put("input", "shape", value=["a"]), "invalid literal"),
+    "input not finite": (put("input", "scale", value=float("nan")), "input scale nan"),
+    "input of too many bits": (put("input", "bits", value=9), "input bits 9"),
+    "input another size": (put("input", "shape", value=[1, 16, 16]), r"state .*shape: layers\.linear2\.weight"),
+    "huge sizes, each allowed": (huge, r"state .*layers\.linear2\.weight"),
+    "no state": (put("state", value={}), r"state missing, .*: layers\.conv1\.weight, "),
+    "state of the wrong type": (put("state", value=[1]), "'list'"),
+    "state of the wrong shape": (
+        put("state", "layers.conv1.weight", value=torch.zeros(3, 1, 3, 2)),
+        "shape: layers.conv1",
+    ),
+    "state of numbers": (put("state", "layers.conv1.weight", value=5), r"state missing, .*: layers\.conv1\.weight"),
+    "state with more": (put("state", "extra", value=torch.zeros(1)), "state missing, unknown .*: extra"),
+    "metrics of the wrong type": (put("metrics", value=5), "not iterable"),
+    "history of the wrong type": (put("history", value=5), "not iterable"),
+    "history of numbers": (put("history", value=[5]), "not iterable"),
+    "samples missing": (lambda content: content["samples"].pop("golden"), "'golden'"),
+    "samples of floats": (put("samples", "golden", value=torch.zeros(32, 1, 8, 8)), "samples of type float32"),
+    "samples of text": (put("samples", "golden", value="x"), "'str'"),
+    "samples of another shape": (
+        put("samples", "golden", value=torch.zeros(32, 8, 8).byte()),
+        "golden samples of shape",
+    ),
+    "labels missing": (put("samples", "golden_labels", value=torch.zeros(31).long()), "labels of shape"),
+    "one sample a billion times": (
+        put("samples", "calibration", value=torch.zeros(1).byte().expand(10**9, 1, 8, 8)),
+        "not contiguous",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_a_tampered_model_is_refused_with_the_reason(name: str, path: Path) -> None:
+    change, match = TAMPERED[name]
+    tamper(path, change)
+    with pytest.raises(FileFormatError, match=rf"model\.pt: not a valid model: .*{match}"):
+        load_model(path)

@@ -1,0 +1,51 @@
+"""A study that is measured in a fraction of a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from neurodeploy.snn.model_file import Model
+from neurodeploy.study import make_studies
+from neurodeploy.sweep.run import Samples, Study
+from neurodeploy.sweep.store import Store
+
+CHIPS = 12  # two blocks: of ten and of two
+
+
+def ignore(what: str, done: int, of: int) -> None:
+    """Progress that nobody watches."""
+
+
+@pytest.fixture(scope="session", params=["loihi2", "mixed-signal"])
+def study(request: pytest.FixtureRequest, model: Model) -> Study:
+    """Twelve chips on forty images, with few samples for calibration."""
+    whole = make_studies(model, [request.param], CHIPS, 40, 0, None)[0]
+    assert whole.measurement is not None
+    assert whole.selection is not None
+    selection = Samples(whole.selection.inputs[:50], whole.selection.labels[:50])
+    return replace(whole, measurement=whole.measurement[:24], selection=selection)
+
+
+@pytest.fixture(scope="session")
+def quiet() -> Callable[[str, int, int], None]:
+    return ignore
+
+
+@pytest.fixture
+def contents() -> Callable[[Path], dict[str, pd.DataFrame]]:
+    """Every row of every table of a study file, in a fixed order."""
+
+    def read(path: Path) -> dict[str, Any]:
+        with Store(path) as store:
+            return {
+                table: pd.read_sql_query(f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4, 5, 8", store._connection)
+                for table in ("result", "calibration")
+            } | {"curves": store.curves()}
+
+    return read

@@ -1,0 +1,166 @@
+"""A sweep that is killed loses nothing that was stored, and goes on to the same curves."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from neurodeploy.errors import NeurodeployError
+from neurodeploy.sweep import run as sweeping
+from neurodeploy.sweep.plan import NoiseAxis, parse_axis
+from neurodeploy.sweep.run import Study, calibrate, sweep
+from neurodeploy.sweep.store import Store
+
+Quiet = Callable[[str, int, int], None]
+Contents = Callable[[Path], dict[str, pd.DataFrame]]
+AXES = [parse_axis("mismatch=0,0.3")]
+
+SWEEP = """
+import os, signal, sys
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from neurodeploy.study import make_studies
+from neurodeploy.sweep.plan import parse_axis
+from neurodeploy.sweep.run import Samples, sweep
+from neurodeploy.sweep.store import Store
+
+model, path, way, last = sys.argv[1:]
+transactions = 0
+
+
+class Dying(Store):
+    @contextmanager
+    def _transaction(self):
+        global transactions
+        transactions += 1
+        with super()._transaction():
+            yield
+            if transactions == int(last):
+                if way == "exit":
+                    os._exit(9)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+study = make_studies(Path(model), ["loihi2"], 12, 40, 0, None)[0]
+selection = Samples(study.selection.inputs[:50], study.selection.labels[:50])
+study = replace(study, measurement=study.measurement[:24], selection=selection)
+with Dying(Path(path)) as store:
+    sweep(study, [parse_axis("mismatch=0,0.3")], store, True, lambda *_: None)
+"""
+
+
+@pytest.mark.parametrize("study", ["loihi2"], indirect=True)
+@pytest.mark.parametrize(("way", "last", "trims", "results"), [("exit", 5, 1, 1), ("kill", 8, 3, 2)])
+def test_a_killed_sweep_goes_on_to_the_same_curves(
+    study: Study, model_file: Path, tmp_path: Path, quiet: Quiet, contents: Contents,
+    monkeypatch: pytest.MonkeyPatch, way: str, last: int, trims: int, results: int,
+) -> None:  # fmt: skip
+    """Killed before the commit of a block: transactions are schema, claim, then trims and results of each block.
+
+    Four blocks of 10, 2, 10 and 2 chips; `trims` and `results` are the blocks that were committed.
+    """
+    path, whole = tmp_path / "killed.sqlite", tmp_path / "whole.sqlite"
+    command = [sys.executable, "-c", SWEEP, str(model_file), str(path), way, str(last)]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == (9 if way == "exit" else -9), ended.stderr
+    stored = contents(path)
+    sizes = [10, 2, 10, 2]
+    assert len(stored["calibration"]) == sum(sizes[:trims])
+    assert len(stored["result"]) == sum(sizes[:results])
+    calls = counted(monkeypatch)
+    with Store(path) as store:
+        sweep(study, AXES, store, True, quiet)
+    assert calls == {"_measure": 4 - results, "calibrate_trims": 4 - trims}
+    with Store(whole) as store:
+        sweep(study, AXES, store, True, quiet)
+    for (name, table), other in zip(contents(path).items(), contents(whole).values(), strict=True):
+        pd.testing.assert_frame_equal(table, other, obj=name)
+    assert len(contents(path)["result"]) == 24
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How often blocks of chips are measured and trimmed from now on."""
+    calls = {"_measure": 0, "calibrate_trims": 0}
+    for name in calls:
+        real = getattr(sweeping, name)
+
+        def counting(*args: Any, name: str = name, real: Callable[..., Any] = real) -> Any:
+            calls[name] += 1
+            return real(*args)
+
+        monkeypatch.setattr(sweeping, name, counting)
+    return calls
+
+
+def test_what_is_stored_is_not_done_again(
+    study: Study, tmp_path: Path, quiet: Quiet, contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "study.sqlite"
+    calls = counted(monkeypatch)
+    for calibrated in (False, True):
+        with Store(path) as store:
+            sweep(study, AXES, store, calibrated, quiet)
+    assert calls == {"_measure": 8, "calibrate_trims": 4}
+    before = contents(path)
+    with Store(path) as store:
+        for calibrated in (False, True):
+            sweep(study, AXES, store, calibrated, quiet)
+        calibrate(study, AXES, store, quiet)
+        assert calls == {"_measure": 8, "calibrate_trims": 4}
+        sweep(study, [parse_axis("mismatch=0,0.1,0.3")], store, False, quiet)
+        assert calls == {"_measure": 10, "calibrate_trims": 4}
+        sweep(study, [NoiseAxis("mismatch", (0.3,), replace(AXES[0].base, thermal=0.1))], store, False, quiet)
+        assert calls["_measure"] == 12  # other fixed noise is another cell
+    for name, table in before.items():
+        after = contents(path)[name]
+        assert set(table["cell"]) <= set(after["cell"])
+        kept = after[after["cell"].isin(table["cell"])].reset_index(drop=True)
+        pd.testing.assert_frame_equal(kept, table)
+
+
+def test_progress_counts_every_chip_also_those_stored(study: Study, tmp_path: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    with Store(tmp_path / "study.sqlite") as store:
+        for _ in range(2):
+            sweep(study, AXES, store, False, lambda *call: seen.append(call))
+    name = study.chip.name
+    once = [(f"{name} mismatch {level}", done, 12) for level in ("0", "0.3") for done in (10, 12)]
+    assert seen == once * 2
+
+
+class Filling:
+    """A connection whose disk is full when results are stored for the third time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection, self._left = connection, 2
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def executemany(self, *args: Any) -> None:
+        self._connection.executemany(*args)
+        self._left -= 1
+        if self._left < 0:
+            raise sqlite3.OperationalError("database or disk is full")
+
+
+def test_a_full_disk_keeps_what_was_stored_and_the_sweep_goes_on(study: Study, tmp_path: Path, quiet: Quiet) -> None:
+    path = tmp_path / "study.sqlite"
+    with Store(path) as store:
+        store._connection = Filling(store._connection)  # type: ignore[assignment]
+        said = f"^{path}: database or disk is full; what was finished before is stored, run again to resume"
+        with pytest.raises(NeurodeployError, match=said):
+            sweep(study, AXES, store, False, quiet)
+    with Store(path) as store:
+        assert len(store.chips()) == 12
+        sweep(study, AXES, store, False, quiet)
+        assert len(store.chips()) == 24

@@ -1,0 +1,210 @@
+"""Sweeps by value: each chip's accuracy is what its own Program does, with and without calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import load
+
+from neurodeploy.errors import UsageError
+from neurodeploy.hw_models import chip as find_chip
+from neurodeploy.hw_models.chip import Trim
+from neurodeploy.hw_models.noise import NoiseModel, VirtualChip
+from neurodeploy.hw_models.trim import trimmed
+from neurodeploy.simulate import reference
+from neurodeploy.snn.model_file import Model
+from neurodeploy.study import make_studies
+from neurodeploy.sweep import run as sweeping
+from neurodeploy.sweep.plan import NoiseAxis, parse_axis
+from neurodeploy.sweep.run import Samples, Study, calibrate, sweep
+from neurodeploy.sweep.store import Store
+
+CHIPS = 12
+Quiet = Callable[[str, int, int], None]
+Contents = Callable[[Path], dict[str, pd.DataFrame]]
+AXES = [parse_axis("mismatch=0,0.3"), parse_axis("thermal=0,0.2"), parse_axis("weight_mismatch=0.2")]
+
+
+@pytest.fixture(scope="module")
+def done(study: Study, tmp_path_factory: pytest.TempPathFactory, quiet: Quiet) -> Iterator[Store]:
+    """A study without and with calibration, to look at."""
+    with Store(tmp_path_factory.mktemp("done") / "study.sqlite") as store:
+        sweep(study, AXES, store, False, quiet)
+        sweep(study, AXES, store, True, quiet)
+        yield store
+
+
+def accuracy(table: pd.DataFrame, chip_id: int, noise: str, level: float, calibrated: bool) -> float:
+    keys = {"chip_id": chip_id, "noise": noise, "level": level, "calibrated": calibrated}
+    rows = table[np.logical_and.reduce([table[name] == value for name, value in keys.items()])]
+    assert len(rows) == 1
+    return float(rows["accuracy"].iloc[0])
+
+
+@pytest.mark.parametrize("axis", [AXES[0], AXES[1], AXES[2]])
+def test_each_chip_is_the_virtual_chip_of_its_number(study: Study, done: Store, axis: NoiseAxis) -> None:
+    chips = done.chips()
+    codes = {cell: load(blob) for cell, blob in done._connection.execute(
+        "SELECT cell || '/' || chip_id, codes FROM calibration WHERE noise = ?", (axis.noise,)
+    )}  # fmt: skip
+    kept = dict(done._connection.execute("SELECT cell || '/' || chip_id, kept FROM calibration").fetchall())
+    cells = {(row.noise, row.level): row.cell for row in chips[chips["calibrated"]].itertuples()}
+    assert study.chip.trim is not None
+    for chip_id in (0, 3, 11):
+        for level in axis.levels:
+            chip = VirtualChip(study.chip, NoiseModel(**{axis.noise: level}), chip_id)
+            own, thermal = chip.realise(study.program), chip.thermal(study.program, 0)
+            name = f"{cells[axis.noise, level]}/{chip_id}"
+            shaped = {layer.name: codes[name][layer.name].reshape(layer.shape) for layer in own.layers if layer.fires}
+            assert any(one.any() for one in shaped.values()) <= bool(kept[name])
+            for calibrated in (False, True):
+                program = trimmed(own, study.program, study.chip.trim, shaped) if calibrated else own
+                decisions = reference.run(program, study.test.inputs, thermal).decisions
+                wanted = (decisions == study.test.labels).mean()
+                assert accuracy(chips, chip_id, axis.noise, level, calibrated) == wanted
+
+
+def test_level_0_is_the_program_without_noise(study: Study, done: Store) -> None:
+    wanted = float((reference.run(study.program, study.test.inputs).decisions == study.test.labels).mean())
+    assert 0.4 < wanted < 1
+    curves = done.curves()
+    rows = curves[curves["level"] == 0]
+    assert len(rows) == 4  # two axes, without and with calibration
+    np.testing.assert_allclose(rows["accuracy_mean"], wanted, rtol=1e-12)
+    np.testing.assert_allclose(rows["accuracy_sd"], 0, atol=1e-12)
+    assert set(rows["accuracy_min"]) == {wanted}
+    assert (rows["n_chips"] == CHIPS).all()
+    assert (rows["n_samples"] == 40).all()
+    assert set(rows["evidence"]) == {study.chip.evidence}
+    assert set(curves[curves["level"] > 0]["evidence"]) == {"statistical-sim"}
+
+
+def test_calibration_brings_accuracy_back(done: Store) -> None:
+    curves = done.curves()
+    rows = curves[(curves["noise"] == "mismatch") & (curves["level"] == 0.3)].set_index("calibrated")["accuracy_mean"]
+    assert rows[True] > rows[False]
+
+
+def test_what_calibration_cost_is_stored(study: Study, done: Store) -> None:
+    rows = done.calibration_rows()
+    assert len(rows) == 5 * CHIPS
+    assert study.chip.trim is not None
+    runs = 2 * study.chip.trim.bits + 2  # two layers, a run per bit, and the two of the selection
+    assert set(rows["chip_runs"]) == {runs}
+    assert set(rows["samples"]) == {2 * study.chip.trim.bits * 24 + 2 * 50}
+    assert (rows["validation_after"] >= rows["validation_before"]).all()
+
+
+def test_calibrating_first_gives_the_same_curves(
+    study: Study, done: Store, tmp_path: Path, quiet: Quiet, contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "other.sqlite"
+    with Store(path) as store:
+        calibrate(study, AXES, store, quiet)
+        monkeypatch.setattr(sweeping, "calibrate_trims", None)  # stored trims are used, not made again
+        sweep(study, AXES, store, True, quiet)
+        sweep(study, AXES, store, False, quiet)
+    for name, table in contents(done.path).items():
+        keys = [one for one in ("cell", "chip_id") if one in table]
+        other = contents(path)[name].sort_values(keys).reset_index(drop=True)
+        pd.testing.assert_frame_equal(table.sort_values(keys).reset_index(drop=True), other)
+
+
+@pytest.mark.parametrize("change", ["blocks", "chunks"])
+def test_results_do_not_depend_on_blocks_or_chunks(
+    study: Study, tmp_path: Path, quiet: Quiet, contents: Contents, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    axis = NoiseAxis("mismatch", (0.3,), NoiseModel(thermal=0.1))
+    tables = []
+    for size in (None, 1, 5):
+        if size and change == "blocks":
+            monkeypatch.setattr(sweeping, "_CHIPS_AT_ONCE", size)
+        elif size:  # the widest layer has 256 neurons: 11 samples of one chip at once, or all samples of two chips
+            monkeypatch.setattr("neurodeploy.simulate.engine._CHUNK_VALUES", {1: 256 * 11, 5: 256 * 100}[size])
+        path = tmp_path / f"{size}.sqlite"
+        with Store(path) as store:
+            sweep(study, [axis], store, False, quiet)
+            sweep(study, [axis], store, True, quiet)
+        tables.append(contents(path))
+    for other in tables[1:]:
+        for name, table in tables[0].items():
+            pd.testing.assert_frame_equal(table, other[name])
+
+
+def test_a_larger_population_holds_the_smaller_one(study: Study, tmp_path: Path, quiet: Quiet) -> None:
+    axis = NoiseAxis("mismatch", (0.3,), NoiseModel(thermal=0.05))
+    found = []
+    for count in (4, CHIPS):
+        with Store(tmp_path / f"{count}.sqlite") as store:
+            sweep(replace(study, chips=count), [axis], store, True, quiet)
+            found.append(store.chips()[["chip_id", "accuracy"]])
+    pd.testing.assert_frame_equal(found[0], found[1].iloc[:4])
+
+
+def test_another_seed_is_another_population(study: Study, tmp_path: Path, quiet: Quiet) -> None:
+    axis = parse_axis("mismatch=0.4")
+    with Store(tmp_path / "a.sqlite") as one, Store(tmp_path / "b.sqlite") as other:
+        for seed, store in ((0, one), (1, other)):
+            sweep(replace(study, seed=seed), [axis], store, False, quiet)
+        assert (one.chips()["accuracy"] != other.chips()["accuracy"]).any()
+        assert set(other.chips()["seed"]) == {1}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda study: {"seed": 1},
+        lambda study: {"test": Samples(study.test.inputs[:39], study.test.labels[:39])},
+        lambda study: {"test": Samples(study.test.inputs, (study.test.labels + 1) % 10)},
+        lambda study: {"measurement": study.measurement[:-1]},
+        lambda study: {"selection": Samples(study.selection.inputs[:9], study.selection.labels[:9])},
+        lambda study: {"program": replace(study.program, steps=5)},
+        lambda study: {"chip": replace(study.chip, trim=Trim("threshold", "layer", 3, 0.5))},
+    ],
+)
+def test_a_store_of_another_study_is_refused(
+    study: Study, tmp_path: Path, quiet: Quiet, change: Callable[[Study], dict[str, Any]]
+) -> None:
+    axis = parse_axis("mismatch=0")
+    with Store(tmp_path / "study.sqlite") as store:
+        sweep(replace(study, chips=1), [axis], store, False, quiet)
+        before = store.chips()
+        other = replace(study, chips=1, **change(study))
+        for attempt in (
+            lambda: sweep(other, [axis], store, False, quiet),
+            lambda: calibrate(other, [axis], store, quiet),
+        ):
+            with pytest.raises(UsageError, match="made with another network, samples, seed"):
+                attempt()
+        pd.testing.assert_frame_equal(store.chips(), before)
+
+
+def test_the_three_sets_of_samples_are_disjoint(model: Model) -> None:
+    study = make_studies(model, ["loihi2"], 1, None, 0, None)[0]
+    assert study.measurement is not None
+    assert study.selection is not None
+    sets = [{image.tobytes() for image in images} for images in (
+        study.test.inputs, study.measurement, study.selection.inputs
+    )]  # fmt: skip
+    assert [len(one) for one in sets] == [360, 128, 144]
+    assert not (sets[0] & sets[1] or sets[0] & sets[2] or sets[1] & sets[2])
+
+
+def test_impossible_studies_are_refused(study: Study, model: Model, tmp_path: Path, quiet: Quiet) -> None:
+    with pytest.raises(UsageError, match="--chips 0"):
+        replace(study, chips=0)
+    with pytest.raises(UsageError, match="at least one test sample"):
+        replace(study, test=Samples(study.test.inputs[:0], study.test.labels[:0]))
+    ideal = make_studies(model, ["ideal"], 2, 5, 0, None)[0]
+    assert ideal.chip is find_chip("ideal")
+    with Store(tmp_path / "study.sqlite") as store, pytest.raises(UsageError, match="chip ideal has no knob"):
+        sweep(ideal, [parse_axis("mismatch=0.1")], store, True, quiet)
+    bare = replace(study, measurement=None, selection=None)
+    with Store(tmp_path / "other.sqlite") as store, pytest.raises(UsageError, match="calibration needs samples"):
+        sweep(bare, [parse_axis("mismatch=0.1")], store, True, quiet)

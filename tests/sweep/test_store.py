@@ -1,0 +1,214 @@
+"""The study file: what is not ours is left untouched, and what is stored stays."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from neurodeploy.errors import FileFormatError, NeurodeployError, UsageError
+from neurodeploy.sweep.store import Cell, Store, open_existing, records
+
+CELL = Cell("key", "loihi2", "modelled", "mismatch", 0.25, False, 3)
+CORRECT = np.array([[1, 0, 1, 1, 0, 1, 1, 1, 0, 1], [0] * 10, [1] * 10], dtype=bool)
+
+
+def calibration(chip_id: int, codes: bytes = b"codes") -> dict[str, object]:
+    accuracies = {"validation_before": 0.25 * chip_id, "validation_after": 0.75}
+    return {"chip_id": chip_id, **accuracies, "kept": 1, "chip_runs": 16, "samples": 900, "codes": codes}
+
+
+def test_results_come_back_per_chip_and_per_cell(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "study.sqlite"
+    with Store(path) as store:
+        assert store.finished_chips(CELL) == set()
+        store.add_results(CELL, [0, 7, 2], CORRECT)
+        store.add_results(Cell("other", "loihi2", "modelled", "thermal", 0.0, True, 3), [1], CORRECT[:1])
+    with open_existing(path) as store:
+        assert store.finished_chips(CELL) == {0, 2, 7}
+        chips, curves = store.chips(), store.curves()
+    assert [(row["chip_id"], row["accuracy"]) for row in records(chips)] == [(0, 0.7), (2, 1.0), (7, 0.0), (1, 0.7)]
+    row = records(curves)[0]
+    assert (row["chip"], row["noise"], row["level"], row["calibrated"]) == ("loihi2", "mismatch", 0.25, False)
+    assert (row["n_chips"], row["n_samples"], row["seed"], row["evidence"]) == (3, 10, 3, "modelled")
+    assert row["accuracy_mean"] == pytest.approx(1.7 / 3)
+    assert row["accuracy_p05"] == pytest.approx(0.07)
+    assert (records(curves)[1]["calibrated"], len(curves)) == (True, 2)
+
+
+def test_which_samples_were_right_is_stored(tmp_path: Path) -> None:
+    with Store(tmp_path / "study.sqlite") as store:
+        store.add_results(CELL, [0, 1, 2], CORRECT)
+        rows = store._connection.execute("SELECT correct_bits FROM result ORDER BY chip_id").fetchall()
+    for (bits,), wanted in zip(rows, CORRECT, strict=True):
+        np.testing.assert_array_equal(np.unpackbits(np.frombuffer(bits, np.uint8), count=10), wanted)
+
+
+def test_calibrations_come_back_by_cell(tmp_path: Path) -> None:
+    with Store(tmp_path / "study.sqlite") as store:
+        store.add_calibrations(CELL, [calibration(0, b"a"), calibration(3, b"b")])
+        assert store.calibrations(CELL) == {0: b"a", 3: b"b"}
+        assert store.calibrations(Cell("other", "loihi2", "modelled", "mismatch", 0.25, True, 3)) == {}
+        rows = records(store.calibration_rows())
+    assert [(row["chip_id"], row["validation_before"], row["kept"], row["samples"]) for row in rows] == [
+        (0, 0.0, 1, 900),
+        (3, 0.75, 1, 900),
+    ]
+    assert "codes" not in rows[0]
+
+
+def test_storing_again_replaces(tmp_path: Path) -> None:
+    with Store(tmp_path / "study.sqlite") as store:
+        store.add_results(CELL, [0], CORRECT[:1])
+        store.add_results(CELL, [0], CORRECT[1:2])
+        assert [row["accuracy"] for row in records(store.chips())] == [0.0]
+
+
+def test_an_empty_study_has_empty_tables(tmp_path: Path) -> None:
+    with Store(tmp_path / "study.sqlite") as store:
+        assert (len(store.chips()), len(store.curves()), len(store.calibration_rows())) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("content", [b"not a database", b"SQLite format 3\0" + b"\xff" * 200, b"\0" * 5000])
+def test_what_is_no_database_is_refused_and_left_untouched(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "thesis.doc"
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError, match=f"^{path}: not a study of ours, or damaged"):
+        Store(path)
+    assert path.read_bytes() == content
+
+
+def test_a_foreign_database_is_refused_and_left_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "browser.sqlite"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE about (name TEXT, value TEXT)")
+    connection.commit()
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(FileFormatError, match=f"^{path}: a database, but not a study of ours"):
+        Store(path)
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("version", [None, "0", "2"])
+def test_another_version_is_refused(tmp_path: Path, version: str | None) -> None:
+    path = tmp_path / "study.sqlite"
+    with Store(path) as store:
+        store._connection.execute("DELETE FROM about")
+        if version is not None:
+            store._connection.execute("INSERT INTO about VALUES ('version', ?)", (version,))
+    with pytest.raises(FileFormatError, match=f"^{path}: study version {version}, this program reads 1"):
+        Store(path)
+
+
+def test_a_study_that_must_be_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no such study"):
+        open_existing(tmp_path / "study.sqlite")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_where_nothing_can_be_made_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file" / "study.sqlite", tmp_path):
+        with pytest.raises(NeurodeployError, match=f"^{path}: "):
+            Store(path)
+
+
+def test_a_study_belongs_to_whoever_claimed_it_first(tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite"
+    with Store(path) as store:
+        store.claim("chip loihi2", "f" * 64)
+        store.claim("chip ideal", "e" * 64)
+        store.claim("chip loihi2", "f" * 64)
+    with Store(path) as store:
+        for _ in range(2):
+            with pytest.raises(UsageError, match=f"^{path}: .*for chip loihi2 .ffffffffffff there, eeeeeeeeeeee now"):
+                store.claim("chip loihi2", "e" * 64)
+        store.claim("chip loihi2", "f" * 64)
+        store.add_results(CELL, [0], CORRECT[:1])  # the refusal left no transaction open
+
+
+def test_a_full_disk_says_that_the_rest_is_stored(tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite"
+    large: NDArray[np.bool_] = np.ones((1, 10**6), dtype=bool)
+    with Store(path) as store:
+        store.add_results(CELL, [0, 1, 2], CORRECT)
+        (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+        store._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+        said = f"{path}: database or disk is full; what was finished before is stored, run again to resume"
+        for _ in range(2):
+            with pytest.raises(NeurodeployError, match=said):
+                store.add_results(CELL, [3, 4], np.concatenate([large, large]))
+        assert store.finished_chips(CELL) == {0, 1, 2}
+    with Store(path) as store:
+        assert len(store.chips()) == 3
+
+
+def test_a_transaction_that_fails_half_way_stores_nothing_of_it(tmp_path: Path) -> None:
+    with Store(tmp_path / "study.sqlite") as store:
+        with pytest.raises(ValueError, match="zip"):
+            store.add_results(CELL, [0, 1], CORRECT)
+        with pytest.raises(NeurodeployError, match="NOT NULL"):
+            store.add_calibrations(CELL, [calibration(0), {**calibration(1), "kept": None}])
+        assert store.finished_chips(CELL) == set()
+        assert store.calibrations(CELL) == {}
+
+
+def test_a_study_that_another_holds_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite"
+    with Store(path) as one, Store(path) as other:
+        other._connection.execute("PRAGMA busy_timeout = 0")
+        with one._transaction(), pytest.raises(NeurodeployError, match="database is locked"):
+            other.add_results(CELL, [0], CORRECT[:1])
+        other.add_results(CELL, [0], CORRECT[:1])
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from neurodeploy.sweep.store import Cell, Store
+
+first = int(sys.argv[2])
+with Store(Path(sys.argv[1])) as store:
+    for chip_id in range(first, first + 30):
+        cell = Cell("key", "loihi2", "modelled", "mismatch", 0.25, False, 3)
+        store.add_results(cell, [chip_id], np.ones((1, 10), dtype=bool))
+"""
+
+
+def test_two_processes_write_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite"
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(first)]) for first in (0, 100)]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    with Store(path) as store:
+        assert store.finished_chips(CELL) == {*range(30), *range(100, 130)}
+
+
+def test_many_open_and_claim_a_new_study_at_once(tmp_path: Path) -> None:
+    for number in range(5):
+        path, barrier = tmp_path / f"{number}.sqlite", threading.Barrier(8)
+        failed: list[str] = []
+
+        def work(who: int, path: Path = path, barrier: threading.Barrier = barrier, failed: list[str] = failed) -> None:
+            barrier.wait()
+            try:
+                with Store(path) as store:
+                    store.claim("chip loihi2", f"{who:064}")
+            except NeurodeployError as error:
+                failed.append(str(error))
+
+        threads = [threading.Thread(target=work, args=(who,)) for who in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert len(failed) == 7
+        assert all("made with another network" in text for text in failed)

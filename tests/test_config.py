@@ -1,0 +1,230 @@
+"""Configuration: what overrules what, and that every wrong entry is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neurodeploy.config import PRESETS, ExperimentConfig, load_config, parse_config
+from neurodeploy.errors import UsageError
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "experiment.yaml"
+
+
+def test_without_anything_the_digits_preset_rules() -> None:
+    config = load_config(None, [])
+    assert config.data.name == "digits"
+    assert config.network.channels == PRESETS["digits"]["network"]["channels"] == (24, 48)
+    assert (config.network.hidden, config.train.epochs, config.train.batch_size, config.seed) == (96, 40, 64, 0)
+
+
+def test_presets_under_file_under_settings_under_overrides(file: Path) -> None:
+    file.write_text("data: {name: mnist}\ntrain: {epochs: 7, learning_rate: 0.5}\nnetwork: {steps: 3}\nseed: 1\n")
+    config = load_config(file, ["train.epochs=8", "seed=2"], {"seed": 3})
+    assert config.data.name == "mnist"
+    assert config.train.batch_size == 50  # the preset
+    assert config.train.learning_rate == 0.5
+    assert config.network.steps == 3
+    assert config.train.epochs == 8  # the setting
+    assert config.seed == 3  # the override
+    assert load_config(file, [], {"seed": 3}).train.epochs == 7
+    assert load_config(None, ["data.name=mnist"]).train.epochs == 3
+    assert load_config(None, [], {"data.name": "fashion-mnist"}).train.epochs == 6
+
+
+def test_the_last_of_equal_settings_counts() -> None:
+    assert load_config(None, ["seed=1", "seed=2"]).seed == 2
+
+
+def test_loading_changes_no_preset() -> None:
+    before = repr(PRESETS)
+    load_config(None, ["train.epochs=1", "network.hidden=3"], {"train.batch_size": 2})
+    assert repr(PRESETS) == before
+
+
+def test_a_data_set_without_preset_has_the_defaults() -> None:
+    assert load_config(None, ["data.name=other"]) == ExperimentConfig.model_validate({"data": {"name": "other"}})
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "{}"])
+def test_an_empty_file_changes_nothing(text: str, file: Path) -> None:
+    file.write_text(text)
+    assert load_config(file, []) == load_config(None, [])
+
+
+def test_a_value_may_be_any_yaml_even_with_an_equals_sign() -> None:
+    config = load_config(None, ["network.channels=[4, 8, 16]", "train.learning_rate=1e-4", "data.root=/a=b"])
+    assert config.network.channels == (4, 8, 16)
+    assert config.train.learning_rate == 1e-4
+    assert config.data.root == "/a=b"
+
+
+@pytest.mark.parametrize(
+    ("setting", "known"),
+    [
+        ("sed=1", "sed: unknown, known are data, network, train, seed"),
+        ("data.nme=x", "data.nme: unknown, known are name, root, validation"),
+        ("train.epoch=1", "train.epoch: unknown, known are epochs, batch_size, learning_rate, gamma_learning_rate"),
+        ("model.x=1", "model: unknown, known are data, network, train, seed"),
+        ("=1", ": unknown, known are data"),
+    ],
+)
+def test_an_unknown_entry_is_named_with_the_known_ones(setting: str, known: str) -> None:
+    with pytest.raises(UsageError, match=known):
+        load_config(None, [setting])
+
+
+def test_all_problems_are_named_at_once(file: Path) -> None:
+    file.write_text("train: {epochs: 0, batch: 5}\nnetwork: {decay: 1.5}\nnonsense: 1\n")
+    with pytest.raises(UsageError) as caught:
+        load_config(file, ["data.validation=1"])
+    for part in ("train.epochs=0: ", "train.batch: unknown", "network.decay=1.5: ", "nonsense: unknown"):
+        assert part in str(caught.value)
+    assert "data.validation=1: Input should be less than 1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "train.epochs=many",
+        "train.epochs=2.5",
+        "train.epochs=[1]",
+        "network.channels=3",
+        "network.channels=[a]",
+        "network.channels={a: 1}",
+        "network.reset=hard",
+        "network.readout=last",
+        "network.detach_reset=perhaps",
+        "data.name=5",
+        "data.name=[a]",
+        "data=5",
+        "train=[1]",
+        "seed=null",
+        "seed={a: 1}",
+    ],
+)
+def test_a_wrong_type_is_named_with_its_value(setting: str) -> None:
+    name = setting.partition("=")[0]
+    with pytest.raises(UsageError, match=rf"^configuration: {name}(\.\w+)?="):
+        load_config(None, [setting])
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "refused"),
+    [
+        ("data.validation", [1e-9, 0.999], [0, 1, -0.1]),
+        ("network.hidden", [1], [0]),
+        ("network.channels", [[], [1]], [[0], [3, -1]]),
+        ("network.steps", [1, 1024], [0, 1025]),
+        ("network.decay", [1e-9, 1], [0, 1.001]),
+        ("network.threshold", [0.001, 0.999], [0, 1]),
+        ("network.gamma", [0.001], [0, -1]),
+        ("network.readout_decay", [0.001, 1], [0, 1.001]),
+        ("train.epochs", [1], [0]),
+        ("train.batch_size", [1], [0]),
+        ("train.learning_rate", [1e-9], [0]),
+        ("train.gamma_learning_rate", [0], [-1e-9]),
+        ("train.weight_decay", [0], [-1e-9]),
+        ("train.potential_weight", [0], [-1e-9]),
+        ("seed", [0, 2**32 - 1], [-1, 2**32]),
+    ],
+)
+def test_limits_are_allowed_and_one_past_them_is_not(name: str, allowed: list[Any], refused: list[Any]) -> None:
+    for value in allowed:
+        load_config(None, [], {name: value})
+    for value in refused:
+        with pytest.raises(UsageError, match=name):
+            load_config(None, [], {name: value})
+
+
+@pytest.mark.parametrize("name", ["train.learning_rate", "network.gamma", "network.decay", "train.potential_weight"])
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
+def test_numbers_that_are_not_finite_are_refused(name: str, value: str) -> None:
+    with pytest.raises(UsageError, match=name):
+        load_config(None, [f"{name}={value}"])
+
+
+@pytest.mark.parametrize("setting", ["train.epochs", "", "5"])
+def test_a_setting_without_a_value_is_refused(setting: str) -> None:
+    with pytest.raises(UsageError, match="NAME=VALUE is expected, as in"):
+        load_config(None, [setting])
+
+
+def test_a_value_is_not_a_section() -> None:
+    with pytest.raises(UsageError, match=r"^seed\.a: seed is not a section"):
+        load_config(None, ["seed=1", "seed.a=2"])
+
+
+BAD_YAML = [
+    "!!python/object/apply:os.mkdir ['{victim}']",
+    "!!python/name:os.system",
+    "!!python/object/new:pathlib.Path ['x']",
+    "[1, 2",
+    "{a: &x",
+    "2023-99-99",  # a date that is none
+    "!!int x",
+    "!!float x",
+    "[" * 5000,
+    "\0",
+]
+
+
+@pytest.mark.parametrize("text", BAD_YAML)
+def test_hostile_and_broken_yaml_is_refused_and_not_executed(text: str, file: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    text = text.replace("{victim}", str(victim))
+    file.write_text(f"seed: {text}")
+    with pytest.raises(UsageError, match=r"--config .*experiment\.yaml: "):
+        load_config(file, [])
+    with pytest.raises(UsageError, match="--set seed="):
+        load_config(None, [f"seed={text}"])
+    assert not victim.exists()
+
+
+def test_yaml_that_unfolds_without_end_gives_a_short_message(file: Path) -> None:
+    """Thirty doublings are a billion entries, were they ever written out; the second refers to itself."""
+    doublings = "\n".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 30))
+    file.write_text(f"a0: &a0 [x, x]\n{doublings}\nseed: *a29\ndata: {{name: *a29}}\nnetwork: &me {{steps: *me}}\n")
+    with pytest.raises(UsageError, match="seed=") as caught:
+        load_config(file, [])
+    assert len(str(caught.value)) < 10_000
+
+
+@pytest.mark.parametrize("text", ["- 1", "5", "text", "[a, b]"])
+def test_a_file_that_is_not_a_mapping_is_refused(text: str, file: Path) -> None:
+    file.write_text(text)
+    with pytest.raises(UsageError, match="a mapping with data, network, train, seed is expected"):
+        load_config(file, [])
+
+
+def test_a_file_that_cannot_be_read_is_named(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--config .*experiment\.yaml: .*No such file"):
+        load_config(file, [])
+    with pytest.raises(UsageError, match=r"--config .*directory"):
+        load_config(tmp_path, [])
+    file.write_bytes(b"seed: \xff\xfe")
+    with pytest.raises(UsageError, match=r"--config .*codec can't decode"):
+        load_config(file, [])
+
+
+@pytest.mark.parametrize("text", ["train:\n", "1: 2\n", "null: 3\n"])
+def test_an_empty_section_and_a_key_that_is_no_name_are_refused(text: str, file: Path) -> None:
+    file.write_text(text)
+    with pytest.raises(UsageError, match="configuration: "):
+        load_config(file, [])
+
+
+def test_a_configuration_survives_json() -> None:
+    config = load_config(None, ["network.reset=subtract", "train.learning_rate=0.1"])
+    assert parse_config(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize("content", [None, 5, "x", [1], {"network": None}])
+def test_plain_values_of_the_wrong_kind_are_refused(content: Any) -> None:
+    with pytest.raises(UsageError, match="configuration: "):
+        parse_config(content)
