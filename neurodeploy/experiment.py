@@ -6,6 +6,7 @@ from pathlib import Path
 
 from neurodeploy.config import ExperimentConfig
 from neurodeploy.data.images import ImageSet, load_images
+from neurodeploy.errors import UsageError
 from neurodeploy.snn.model_file import Model, make_model, save_model
 from neurodeploy.snn.train import accuracy, train
 
@@ -17,6 +18,8 @@ def load_data(config: ExperimentConfig, root: str | None = None) -> ImageSet:
 
 def train_model(config: ExperimentConfig, output: Path, resume: bool = False, progress: bool = True) -> Model:
     """Trains, measures once on the test set, and writes model.pt; checkpoints lie in `output`.checkpoints beside it."""
+    if not output.name or output.is_dir():
+        raise UsageError(f"-o {output}: is a folder; name a file, as in {output / 'model.pt'}")
     data = load_data(config)
     trained = train(config, data, output.with_name(f"{output.name}.checkpoints"), resume, progress)
     metrics = {

@@ -127,6 +127,7 @@ def test_a_wrong_type_is_named_with_its_value(setting: str) -> None:
         ("network.readout_decay", [0.001, 1], [0, 1.001]),
         ("train.epochs", [1], [0]),
         ("train.batch_size", [1], [0]),
+        ("train.threads", [None, 1], [0]),
         ("train.learning_rate", [1e-9], [0]),
         ("train.gamma_learning_rate", [0], [-1e-9]),
         ("train.weight_decay", [0], [-1e-9]),

@@ -96,6 +96,13 @@ def test_resuming_a_finished_experiment_writes_the_same_file(
         np.testing.assert_array_equal(part.numpy(), model.network.state_dict()[name].numpy(), err_msg=name)
 
 
+@pytest.mark.parametrize("name", [".", "folder"])
+def test_a_folder_as_output_is_refused_before_training(name: str, config: ExperimentConfig, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match="is a folder; name a file"):
+        train_model(config, tmp_path / name if name != "." else Path("."), progress=False)
+
+
 def test_resuming_what_never_began_is_refused(config: ExperimentConfig, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--resume: there is no checkpoint .*model\.pt\.checkpoints/last\.ckpt"):
         train_model(config, tmp_path / "model.pt", resume=True, progress=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from neurodeploy.errors import DesignRuleError
 from neurodeploy.hw_models import chip
+from neurodeploy.hw_models.chip import ChipModel
 from neurodeploy.ir.lower import lower
 from neurodeploy.ir.network import Network, sequential
 from neurodeploy.ir.nodes import LIF, Input, Linear, MembraneReadout, SpikeCountReadout
@@ -20,6 +22,7 @@ from neurodeploy.quantize import quantize
 from neurodeploy.simulate import reference
 
 LOIHI = chip("loihi2")
+ALL_EXPONENTS = replace(LOIHI, bias_exponents=(0, 7))
 KINDS = ["dense", "conv", "residual", "recurrent", "lateral"]
 seeds = st.integers(0, 2**32 - 1)
 Case = Callable[..., Any]
@@ -39,13 +42,27 @@ def chain(lif: LIF, weight: Any = ((1.0,),), bias: Any = (0.0,), steps: int = 4)
 
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=15)
-@given(seed=seeds, at_threshold=st.booleans(), bits=st.sampled_from([1, 8]), calibrated=st.booleans())
+@given(
+    seed=seeds,
+    at_threshold=st.booleans(),
+    bits=st.sampled_from([1, 8]),
+    calibrated=st.booleans(),
+    exponents=st.sampled_from([(6, 6), (0, 7)]),
+)
 def test_every_register_means_what_the_network_says(
-    random_network: Case, random_inputs: Case, kind: str, seed: int, at_threshold: bool, bits: int, calibrated: bool
+    random_network: Case,
+    random_inputs: Case,
+    kind: str,
+    seed: int,
+    at_threshold: bool,
+    bits: int,
+    calibrated: bool,
+    exponents: tuple[int, int],
 ) -> None:
     rng = np.random.default_rng(seed)
     network = random_network(rng, kind, at_threshold=at_threshold, bits=bits)
-    program = quantize(network, LOIHI, random_inputs(rng, network) if calibrated else None)
+    chosen = replace(LOIHI, bias_exponents=exponents)
+    program = quantize(network, chosen, random_inputs(rng, network) if calibrated else None)
     lowered = lower(network)
     assert (program.chip, program.steps, program.readout) == ("loihi2", network.steps, lowered.readout)
     for layer, wanted in zip(program.layers, lowered.layers, strict=True):
@@ -61,7 +78,8 @@ def test_every_register_means_what_the_network_says(
         assert np.abs(neurons.bias_mantissa).max() <= 4095
         step = 2**neurons.bias_exponent * scale / 64
         assert np.abs(neurons.bias * scale / 64 - wanted.bias).max() <= step / 2 * (1 + 1e-9)
-        assert neurons.bias_exponent == 0 or np.abs(wanted.bias).max() > 4095 * step / 2
+        assert exponents[0] <= neurons.bias_exponent <= exponents[1]
+        assert neurons.bias_exponent == exponents[0] or np.abs(wanted.bias).max() > 4095 * step / 2
         for got, exact in zip(layer.synapses, wanted.synapses, strict=True):
             unit = scale / (network.input.scale if got.source == "input" else 1.0)
             assert np.abs(got.weight).max() <= 127
@@ -108,20 +126,21 @@ def test_a_network_on_the_chips_grid_is_the_chip(torch_run: Case) -> None:
         np.testing.assert_array_equal(recording.readout, readout)
 
 
-def test_the_bias_register_at_its_limit_and_past_it() -> None:
-    """4095 << 7 voltage units are 8190 times the smallest threshold."""
-    layer = quantize(chain(LIF(0.5, 1.0), bias=(8190.0,)), LOIHI).layers[0]
-    assert (fixed(layer).bias.tolist(), fixed(layer).threshold) == ([4095 << 7], 1)
-    with pytest.raises(DesignRuleError, match="bias up to 8191 with threshold 1: the bias register"):
-        quantize(chain(LIF(0.5, 1.0), bias=(8191.0,)), LOIHI)
-    with pytest.raises(DesignRuleError, match="holds at most 8064 times the smallest threshold"):
-        quantize(chain(LIF(0.5, 1.0, fires_at_threshold=True), bias=(8065.0,)), LOIHI)
+@pytest.mark.parametrize(("model", "largest", "at_threshold"), [(LOIHI, 4095, 4032), (ALL_EXPONENTS, 8190, 8064)])
+def test_the_bias_register_at_its_limit_and_past_it(model: ChipModel, largest: int, at_threshold: int) -> None:
+    """4095 << 6 voltage units are 4095 times the smallest threshold, 4095 << 7 are 8190 times."""
+    layer = quantize(chain(LIF(0.5, 1.0), bias=(float(largest),)), model).layers[0]
+    assert (fixed(layer).bias.tolist(), fixed(layer).threshold) == ([largest * 64], 1)
+    with pytest.raises(DesignRuleError, match=f"bias up to {largest + 1} with threshold 1: the bias register"):
+        quantize(chain(LIF(0.5, 1.0), bias=(largest + 1.0,)), model)
+    with pytest.raises(DesignRuleError, match=f"holds at most {at_threshold} times the smallest threshold"):
+        quantize(chain(LIF(0.5, 1.0, fires_at_threshold=True), bias=(at_threshold + 1.0,)), model)
 
 
 @pytest.mark.parametrize("bias", [8064.0, 8000.0, 4090.0, 4000.3, 1999.9, 63.98, 31.99, 1.0, -7999.0])
 @pytest.mark.parametrize("at_threshold", [False, True])
 def test_a_large_bias_is_rounded_not_clipped(bias: float, at_threshold: bool) -> None:
-    layer = quantize(chain(LIF(0.5, 1.0, fires_at_threshold=at_threshold), bias=(bias,)), LOIHI).layers[0]
+    layer = quantize(chain(LIF(0.5, 1.0, fires_at_threshold=at_threshold), bias=(bias,)), ALL_EXPONENTS).layers[0]
     step = 2 ** fixed(layer).bias_exponent * layer.scale / 64
     assert abs(fixed(layer).bias[0] * layer.scale / 64 - bias) <= step / 2 * (1 + 1e-9)
 

@@ -100,7 +100,9 @@ def progress_bar(description: str) -> Iterator[Callable[[str, int, int], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet(), transient=True) as progress:
+    console = Console(stderr=True)
+    hidden = quiet() or not console.is_terminal  # in a log, all that would be left of it is an empty line
+    with Progress(*columns, console=console, disable=hidden, transient=True) as progress:
         task = progress.add_task(description)
 
         def update(what: str, done: int, of: int) -> None:

@@ -65,6 +65,7 @@ def calibrate(
     noise: list[str] = NOISE,
     fixed: list[str] = FIXED,
     chips: int = POPULATION,
+    samples: int = SAMPLES,
     seed: int = SEED,
     data_root: str = DATA_ROOT,
     output: Path = STUDY,
@@ -76,7 +77,7 @@ def calibrate(
     from neurodeploy.sweep.store import Store, records
 
     axes = parse_axes(noise, fixed)
-    studies = make_studies(model, chip.split(","), chips, None, seed, data_root)
+    studies = make_studies(model, chip.split(","), chips, samples, seed, data_root)
     with Store(output) as store:
         for study in studies:
             with progress_bar("calibrate") as progress:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from neurodeploy.errors import FileFormatError, UsageError
 from neurodeploy.ir.artifact import is_artifact, load_artifact
-from neurodeploy.report.data import ReportData
+from neurodeploy.report.data import CELL, ReportData
 from neurodeploy.snn.model_file import Model, load_model
 from neurodeploy.sweep.store import open_existing
 
@@ -34,8 +34,10 @@ def collect(folder: Path) -> ReportData:
     chips, curves, calibration = _study(studies[0]) if studies else (pd.DataFrame(),) * 3
     model = models[0] if models else None
     summary = _read_json(folder / SUMMARY) if (folder / SUMMARY).is_file() else _summary(model)
+    data = summary.get("data")
+    name = data.get("name", folder.name) if isinstance(data, dict) else folder.name
     return ReportData(
-        title=f"{summary.get('data', {}).get('name', folder.name)}: from PyTorch to virtual chips",
+        title=f"{name}: from PyTorch to virtual chips",
         summary=summary,
         training=pd.DataFrame(model.history) if model else pd.DataFrame(),
         curves=curves,
@@ -61,6 +63,11 @@ def _study(path: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """(chips, curves, calibration) of a study."""
     with open_existing(path) as store:
         chips, curves, rows = store.chips(), store.curves(), store.calibration_rows()
+    if not curves.empty and curves.duplicated(CELL).any():
+        raise UsageError(
+            f"{path}: several results for one chip, noise and level (sweeps with different --with?); "
+            "a report takes one study file per fixed noise"
+        )
     if rows.empty:
         return chips, curves, rows
     keys = ["chip", "noise", "level"]

@@ -157,6 +157,8 @@ def _decode(content: dict[str, Any]) -> Model:
     for name, images in samples.items():
         if images.shape[1:] != input_node.shape or labels[name].shape != (len(images),):
             raise ValueError(f"{name} samples of shape {images.shape} with labels of shape {labels[name].shape}")
+        if images.size and (images.min() < 0 or images.max() >= 2**input_node.bits):
+            raise ValueError(f"{name} samples outside the {input_node.bits} bits of the input")
     return Model(
         network.eval(),
         config,

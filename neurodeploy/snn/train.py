@@ -74,7 +74,6 @@ def train(
         # Lightning's own use of what torch has deprecated.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         warnings.filterwarnings("ignore", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
         trainer = pl.Trainer(
             max_epochs=config.train.epochs,
             accelerator="cpu",

@@ -257,6 +257,10 @@ TAMPERED: dict[str, tuple[Tamper, str]] = {
     "history of numbers": (put("history", value=[5]), "not iterable"),
     "samples missing": (lambda content: content["samples"].pop("golden"), "'golden'"),
     "samples of floats": (put("samples", "golden", value=torch.zeros(32, 1, 8, 8)), "samples of type float32"),
+    "samples past the input's bits": (
+        put("samples", "golden", value=torch.full((32, 1, 8, 8), 32).byte()),
+        "golden samples outside the 5 bits",
+    ),
     "samples of text": (put("samples", "golden", value="x"), "'str'"),
     "samples of another shape": (
         put("samples", "golden", value=torch.zeros(32, 8, 8).byte()),

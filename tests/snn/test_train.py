@@ -231,3 +231,25 @@ def test_accuracy_counts_over_all_batches(whole: Trained, tiny_data: ImageSet) -
     expected = float((decided.numpy() == split.labels).mean())
     assert accuracy(whole.network, split) == accuracy(whole.network.train(), split, batch_size=7) == expected
     assert 0 < expected < 1
+
+
+def test_every_epoch_shows_every_image_once_in_an_order_of_its_own(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each image carries its number in a corner."""
+    images = tiny_data.train.images.copy()
+    images[:, 0, 0, 0] = np.arange(len(images))
+    seen: dict[int, list[int]] = {}
+    step = training._TrainingModule.training_step
+
+    def recorded(module: Any, batch: Any, index: int) -> Any:
+        numbers = (batch[0][:, 0, 0, 0] / tiny_data.input.scale).round().int().tolist()
+        seen.setdefault(module.current_epoch, []).extend(numbers)
+        return step(module, batch, index)
+
+    monkeypatch.setattr(training._TrainingModule, "training_step", recorded)
+    data = replace(tiny_data, train=Split(images, tiny_data.train.labels))
+    train(tiny_config(train={"epochs": 2}), data, tmp_path, progress=False)
+    assert sorted(seen[0]) == sorted(seen[1]) == list(range(40))
+    assert seen[0] != seen[1]
+    assert seen[0] != sorted(seen[0])
