@@ -68,8 +68,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "network": {"channels": (24, 48), "hidden": 96},
         "train": {"epochs": 40, "batch_size": 64, "threads": 1},
     },
-    "mnist": {"train": {"epochs": 3, "batch_size": 50}},
-    "fashion-mnist": {"train": {"epochs": 6, "batch_size": 50}},
+    "mnist": {"network": {"steps": 3}, "train": {"epochs": 3, "batch_size": 32}},
+    "fashion-mnist": {"train": {"epochs": 6, "batch_size": 32}},
 }
 
 

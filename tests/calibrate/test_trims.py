@@ -125,6 +125,29 @@ def test_a_chip_is_trimmed_alike_in_any_company(program: Program) -> None:
             assert alone.validation_after[0] == together.validation_after[index]
 
 
+def test_layers_are_trimmed_from_the_input_on_each_behind_those_before_it(program: Program) -> None:
+    device = virtual_rack(population(program, mismatch=0.5), program)
+    real, seen = device.run, list[RackCodes]()
+
+    class Watched:
+        chips, trim = device.chips, device.trim
+
+        def run(self, inputs: NDArray[Any], codes: RackCodes) -> Counts:
+            seen.append({name: one.copy() for name, one in codes.items()})
+            return real(inputs, codes)
+
+    result = calibrate_trims(Watched(), program, MEASUREMENT, SELECTION, LABELS)
+    bits = device.trim.bits
+    first, second, (before, after) = seen[:bits], seen[bits : 2 * bits], seen[2 * bits :]
+    assert not any(codes["lif2"].any() for codes in first)
+    assert after["lif1"].any()
+    for codes in second:
+        np.testing.assert_array_equal(codes["lif1"], after["lif1"])
+    assert not any(one.any() for one in before.values())
+    for name, codes in after.items():
+        np.testing.assert_array_equal(codes[result.kept], result.codes[name][result.kept])
+
+
 def test_a_run_is_what_the_chips_compute_with_the_thermal_noise_of_its_turn(program: Program) -> None:
     chips = population(program, mismatch=0.2, thermal=0.1)[:2]
     trim = chips[0].model.trim
