@@ -24,12 +24,12 @@ def test_without_anything_the_digits_preset_rules() -> None:
 
 
 def test_presets_under_file_under_settings_under_overrides(file: Path) -> None:
-    file.write_text("data: {name: mnist}\ntrain: {epochs: 7, learning_rate: 0.5}\nnetwork: {steps: 3}\nseed: 1\n")
+    file.write_text("data: {name: mnist}\ntrain: {epochs: 7, learning_rate: 0.5}\nnetwork: {steps: 5}\nseed: 1\n")
     config = load_config(file, ["train.epochs=8", "seed=2"], {"seed": 3})
     assert config.data.name == "mnist"
-    assert config.train.batch_size == 50  # the preset
+    assert config.train.batch_size == 32  # the preset
     assert config.train.learning_rate == 0.5
-    assert config.network.steps == 3
+    assert config.network.steps == 5
     assert config.train.epochs == 8  # the setting
     assert config.seed == 3  # the override
     assert load_config(file, [], {"seed": 3}).train.epochs == 7

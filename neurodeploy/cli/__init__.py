@@ -63,7 +63,7 @@ app.add_typer(catalogue.vendor_app, name="vendor")
 def main() -> None:
     """Runs the command line and exits with its code."""
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="neurodeploy")
     except NeurodeployError as error:
         fail(str(error), error.exit_code)
     except typer.Abort:

@@ -39,7 +39,15 @@ from neurodeploy.quantize import quantize
 from neurodeploy.simulate import reference
 from neurodeploy.simulate.recording import Recording
 
-needs_rockpool = pytest.mark.skipif(rockpool.backend().version is None, reason=rockpool.backend().detail)
+needs_rockpool = pytest.mark.usefixtures("rockpool_is_installed")  # a comparison that is left out proves nothing
+
+
+@pytest.fixture(scope="session")
+def rockpool_is_installed() -> None:
+    if rockpool.backend().version is None:
+        pytest.fail(rockpool.backend().detail)
+
+
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*invalid escape sequence:DeprecationWarning"),  # Rockpool's sources, when
     pytest.mark.filterwarnings("ignore:.*invalid escape sequence:SyntaxWarning"),  # they are compiled
