@@ -39,7 +39,8 @@ def summarise(accuracies: NDArray[np.float64]) -> Accuracy:
     if count == 0:
         raise ValueError("no chips")
     mean = float(np.mean(accuracies))
-    deviation = float(np.std(accuracies, ddof=1)) if count > 1 else 0.0
+    alike = count == 1 or np.ptp(accuracies) == 0  # else rounding of the mean would show as a spread of 1e-16
+    deviation = 0.0 if alike else float(np.std(accuracies, ddof=1))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * deviation / np.sqrt(count) if count > 1 else 1.0
     return Accuracy(
         count,
