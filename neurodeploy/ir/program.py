@@ -156,6 +156,8 @@ class Program:
             raise UsageError("a program has at least one layer")
         if self.steps < 1:
             raise UsageError(f"steps {self.steps}: must be at least 1")
+        if self.readout not in ("membrane", "spike_count"):
+            raise UsageError(f"readout {self.readout!r}: allowed are membrane and spike_count")
         names = [layer.name for layer in self.layers]
         if len(set(names)) != len(names):
             raise UsageError(f"layer names must differ: {names}")

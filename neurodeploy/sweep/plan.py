@@ -45,6 +45,8 @@ def parse_noise(texts: list[str]) -> NoiseModel:
         axis = parse_axis(text)
         if "=" not in text or len(axis.levels) != 1:
             raise UsageError(f"{text}: one level is expected, as in mismatch=0.2")
+        if axis.noise in levels:
+            raise UsageError(f"{text}: {axis.noise} is given twice")
         levels[axis.noise] = axis.levels[0]
     return NoiseModel(**levels)
 

@@ -162,3 +162,8 @@ def test_delayed_synapses_may_come_from_the_layer_itself_and_from_later_ones() -
 def test_no_steps_are_refused() -> None:
     with pytest.raises(UsageError, match="steps 0"):
         replace(program(layer()), steps=0)
+
+
+def test_an_unknown_readout_is_refused() -> None:
+    with pytest.raises(UsageError, match="readout 'potential': allowed are membrane and spike_count"):
+        program(layer(), readout="potential")

@@ -82,6 +82,11 @@ def test_fixed_noise() -> None:
             parse_noise([text])
 
 
+def test_the_same_fixed_noise_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"thermal=0.2: thermal is given twice"):
+        parse_noise(["thermal=0.1", "mismatch=0.1", "thermal=0.2"])
+
+
 def test_axes_stand_on_the_fixed_noise_but_not_on_themselves() -> None:
     axes = parse_axes(["mismatch=0.1", "weight_mismatch=0.2"], ["thermal=0.3"])
     assert [axis.at(axis.levels[0]) for axis in axes] == [
