@@ -253,3 +253,22 @@ def test_every_epoch_shows_every_image_once_in_an_order_of_its_own(
     assert sorted(seen[0]) == sorted(seen[1]) == list(range(40))
     assert seen[0] != seen[1]
     assert seen[0] != sorted(seen[0])
+
+
+@pytest.mark.parametrize(("asked", "seen"), [(2, 2), (None, 1)])
+def test_training_takes_the_threads_it_is_given_and_gives_them_back(
+    asked: int | None,
+    seen: int,
+    tmp_path: Path,
+    tiny_config: MakeConfig,
+    tiny_data: ImageSet,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert torch.get_num_threads() == 1  # of all tests
+    during: list[int] = []
+    monkeypatch.setattr(
+        training._TrainingModule, "on_train_epoch_start", lambda self: during.append(torch.get_num_threads())
+    )
+    train(tiny_config(train={"epochs": 1, "threads": asked}), tiny_data, tmp_path, progress=False)
+    assert during == [seen]
+    assert torch.get_num_threads() == 1

@@ -208,3 +208,25 @@ def test_impossible_studies_are_refused(study: Study, model: Model, tmp_path: Pa
     bare = replace(study, measurement=None, selection=None)
     with Store(tmp_path / "other.sqlite") as store, pytest.raises(UsageError, match="calibration needs samples"):
         sweep(bare, [parse_axis("mismatch=0.1")], store, True, quiet)
+
+
+def test_calibration_never_meets_the_thermal_noise_of_the_test(
+    study: Study, tmp_path: Path, quiet: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met: list[int] = []
+    thermal = VirtualChip.thermal
+
+    def spy(self: VirtualChip, program: Any, trial: int = 0) -> Any:
+        met.append(trial)
+        return thermal(self, program, trial)
+
+    monkeypatch.setattr(VirtualChip, "thermal", spy)
+    few = replace(study, chips=2)
+    with Store(tmp_path / "study.sqlite") as store:
+        calibrate(few, [parse_axis("thermal=0.2")], store, quiet)
+        measured = set(met)
+        met.clear()
+        sweep(few, [parse_axis("thermal=0.2")], store, True, quiet)
+    assert len(measured) > 2  # fresh noise for every run
+    assert set(met)
+    assert not set(met) & measured

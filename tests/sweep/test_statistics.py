@@ -50,6 +50,15 @@ def test_identical_chips_have_an_interval_of_no_width(value: float) -> None:
     assert (got.ci_low, got.ci_high) == (value, value)
 
 
+def test_identical_chips_have_a_spread_of_exactly_zero() -> None:
+    """0.984 is the mean of twenty of itself only up to rounding."""
+    same = np.full(20, 0.984)
+    assert np.std(same, ddof=1) != 0
+    found = summarise(same)
+    assert found.accuracy_sd == 0
+    assert found.ci_low == found.accuracy_mean == found.ci_high
+
+
 def test_an_interval_stays_within_0_and_1() -> None:
     got = summarise(np.array([0.0, 1.0]))
     assert (got.ci_low, got.ci_high) == (0.0, 1.0)
