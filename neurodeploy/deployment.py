@@ -58,12 +58,12 @@ def prepare(model: Model, target_name: str, chip_name: str | None = None) -> Pre
     target = find_target(target_name)
     chip = find_chip(chip_name or target.chip)
     network = trace(model.network)
-    program = quantize(network, chip, model.calibration.images)
+    program = quantize(network, chip, model.calibration.samples)
     violations = target.violations(program)
     if violations:
         raise DesignRuleError(f"target {target.name}", violations)
     rows = rounding(network, program, chip)
-    rates = reference.run(program, model.calibration.images[:32]).firing_rates()
+    rates = reference.run(program, model.calibration.samples[:32]).firing_rates()
     return Prepared(network, program, [asdict(row) for row in rows], warnings(program, chip, rates, rows))
 
 
@@ -78,8 +78,8 @@ def export_model(
     """
     prepared = prepare(model, target_name, chip_name)
     program = prepared.program
-    recording = reference.run(program, model.golden.images)
-    golden = Golden(model.golden.images, model.golden.labels, recording.readout, recording.spikes)
+    recording = reference.run(program, model.golden.samples)
+    golden = Golden(model.golden.samples, model.golden.labels, recording.readout, recording.spikes)
     facts = {
         "experiment": model.config.model_dump(mode="json"),
         "metrics": model.metrics,

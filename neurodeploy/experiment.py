@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from neurodeploy.config import ExperimentConfig
-from neurodeploy.data.images import ImageSet, load_images
+from neurodeploy.data.dataset import DataSet
+from neurodeploy.data.images import load_data_set
 from neurodeploy.errors import UsageError
 from neurodeploy.snn.model_file import Model, make_model, save_model
 from neurodeploy.snn.train import accuracy, train
 
 
-def load_data(config: ExperimentConfig, root: str | None = None) -> ImageSet:
+def load_data(config: ExperimentConfig, root: str | None = None) -> DataSet:
     """The data set of a configuration, split as for training; `root` replaces the configured folder."""
-    return load_images(config.data.name, root or config.data.root, config.data.validation, config.seed)
+    return load_data_set(config.data.name, root or config.data.root, config.data.validation, config.seed)
 
 
 def train_model(config: ExperimentConfig, output: Path, resume: bool = False, progress: bool = True) -> Model:

@@ -46,11 +46,11 @@ def make_studies(
     network = trace(loaded.network)
     return [
         Study(
-            quantize(network, chip, loaded.calibration.images),
+            quantize(network, chip, loaded.calibration.samples),
             chip,
-            Samples(data.test.images[:samples], data.test.labels[:samples]),
-            data.train.images[:MEASUREMENT_SAMPLES],
-            Samples(data.validation.images[:SELECTION_SAMPLES], data.validation.labels[:SELECTION_SAMPLES]),
+            Samples(data.test.samples[:samples], data.test.labels[:samples]),
+            data.train.samples[:MEASUREMENT_SAMPLES],
+            Samples(data.validation.samples[:SELECTION_SAMPLES], data.validation.labels[:SELECTION_SAMPLES]),
             count,
             seed,
         )

@@ -218,16 +218,16 @@ def lively_case() -> Callable[..., tuple[Network, Program, NDArray[Any]]]:
 def _settled_model(**network: Any) -> Model:
     """A Model of digits made without training: random weights, settled batch norms, a readout by least squares."""
     from neurodeploy.config import load_config
-    from neurodeploy.data.images import load_images
+    from neurodeploy.data.images import load_data_set
     from neurodeploy.snn.model_file import make_model
     from neurodeploy.snn.networks import build
 
     options = {"channels": [4], "hidden": 32, "steps": 4} | network
     config = load_config(None, [], {f"network.{name}": value for name, value in options.items()})
-    data = load_images("digits", None, 0.1, 0)
+    data = load_data_set("digits", None, 0.1, 0)
     torch.manual_seed(0)
     module = build(config.network, data.input, data.classes).train()
-    values = torch.from_numpy(data.train.images[:512].astype(np.float32)) * data.input.scale
+    values = torch.from_numpy(data.train.samples[:512].astype(np.float32)) * data.input.scale
     with torch.no_grad():
         for norm in module.modules():
             if isinstance(norm, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):

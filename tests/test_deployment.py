@@ -38,7 +38,7 @@ def exported(request: pytest.FixtureRequest, model: Model, tmp_path: Path) -> Ar
 def test_a_model_is_prepared_for_the_targets_own_chip(model: Model, target: str, chip: str) -> None:
     prepared = prepare(model, target)
     assert prepared.program.chip == chip
-    rates = reference.run(prepared.program, model.golden.images).firing_rates()
+    rates = reference.run(prepared.program, model.golden.samples).firing_rates()
     assert list(rates) == ["lif1", "lif2"]
     assert all(0.05 < rate < 0.95 for rate in rates.values())
     assert [row["layer"] for row in prepared.rounding] == ["lif1", "lif2", "readout"]
@@ -46,10 +46,10 @@ def test_a_model_is_prepared_for_the_targets_own_chip(model: Model, target: str,
 
 
 def test_the_program_decides_as_the_trained_module_does(model: Model) -> None:
-    values = torch.from_numpy(model.golden.images.astype(np.float32)) * model.network.input.scale
+    values = torch.from_numpy(model.golden.samples.astype(np.float32)) * model.network.input.scale
     with torch.no_grad():
         wanted = model.network(values).logits.argmax(1).numpy()
-    got = reference.run(prepare(model, "rockpool", "ideal").program, model.golden.images).decisions
+    got = reference.run(prepare(model, "rockpool", "ideal").program, model.golden.samples).decisions
     np.testing.assert_array_equal(got, wanted)
 
 
@@ -99,9 +99,9 @@ def test_an_export_holds_the_golden_vectors_and_the_targets_files(
     assert (tmp_path / "out" / own).is_file()
     assert all(isinstance(reason, str) for reason in omitted)
     read = load_artifact(tmp_path / "out")
-    np.testing.assert_array_equal(read.golden.inputs, model.golden.images)
+    np.testing.assert_array_equal(read.golden.inputs, model.golden.samples)
     np.testing.assert_array_equal(read.golden.labels, model.golden.labels)
-    recording = reference.run(written.program, model.golden.images)
+    recording = reference.run(written.program, model.golden.samples)
     np.testing.assert_array_equal(read.golden.readout, recording.readout)
     assert set(read.golden.spikes) == {"lif1", "lif2"}
     for name, spikes in recording.spikes.items():

@@ -78,9 +78,9 @@ def run(
     loaded = load_artifact(artifact)
     inputs = None
     if data is not None:
-        from neurodeploy.data.images import load_images
+        from neurodeploy.data.images import load_data_set
 
-        inputs = load_images(data, data_root, 0.1, 0).test.images[:samples]
+        inputs = load_data_set(data, data_root, 0.1, 0).test.samples[:samples]
     elif samples is not None and samples < len(loaded.golden.labels):
         inputs = loaded.golden.inputs[:samples]
     proof = prove(loaded, backend, inputs)

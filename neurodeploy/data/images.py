@@ -7,47 +7,23 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neurodeploy.data.dataset import DATA_ROOT_VARIABLE, DataSet, Split
 from neurodeploy.errors import FileFormatError, UsageError, unknown_name
 from neurodeploy.ir.nodes import Input
 
-DATA_ROOT_VARIABLE = "NEURODEPLOY_DATA"
 _PIXEL_BITS = (
     5  # of idx images: finer grey adds nothing to the accuracy, but takes range from the bias register of a chip
 )
 _TEST_SEED = 20230426  # digits come without a split: this one is the same for every training seed
 _DIGITS_TEST = 360
 
-Images = NDArray[np.uint8]
-Labels = NDArray[np.int64]
 
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Images as integers (N, C, H, W) and their labels (N,)."""
-
-    images: Images
-    labels: Labels
-
-
-@dataclass(frozen=True, eq=False)
-class ImageSet:
-    """A data set; `test` is never used for any choice."""
-
-    name: str
-    input: Input
-    classes: int
-    train: Split
-    validation: Split
-    test: Split
-
-
-def load_images(name: str, root: str | None, validation: float, seed: int) -> ImageSet:
+def load_data_set(name: str, root: str | None, validation: float, seed: int) -> DataSet:
     """A data set by name.
 
     Args:
@@ -62,17 +38,17 @@ def load_images(name: str, root: str | None, validation: float, seed: int) -> Im
     if name not in SOURCES:
         raise unknown_name("data set", name, SOURCES)
     source, train, test = SOURCES[name](root)
-    count = max(1, round(validation * len(train.images)))
-    if count >= len(train.images):
-        raise UsageError(f"data.validation={validation}: leaves none of {len(train.images)} images for training")
-    order = np.random.default_rng(seed).permutation(len(train.images))
+    count = max(1, round(validation * len(train.samples)))
+    if count >= len(train.samples):
+        raise UsageError(f"data.validation={validation}: leaves none of {len(train.samples)} images for training")
+    order = np.random.default_rng(seed).permutation(len(train.samples))
     kept, held = order[count:], order[:count]
-    return ImageSet(
+    return DataSet(
         name,
         source,
         int(train.labels.max()) + 1,
-        Split(train.images[kept], train.labels[kept]),
-        Split(train.images[held], train.labels[held]),
+        Split(train.samples[kept], train.labels[kept]),
+        Split(train.samples[held], train.labels[held]),
         test,
     )
 
@@ -104,10 +80,10 @@ def _idx_set(folder: str) -> Callable[[str | None], tuple[Input, Split, Split]]:
                 raise FileFormatError(f"{place}: {len(grey)} {part} images but {len(labels)} labels")
             images = ((grey.astype(np.uint16) * levels + 127) // 255).astype(np.uint8)[:, None]
             splits.append(Split(images, labels.astype(np.int64)))
-        shape = splits[0].images.shape[1:]
-        if splits[1].images.shape[1:] != shape:
+        shape = splits[0].samples.shape[1:]
+        if splits[1].samples.shape[1:] != shape:
             raise FileFormatError(
-                f"{place}: train images of {shape[1:]} but t10k images of {splits[1].images.shape[2:]}"
+                f"{place}: train images of {shape[1:]} but t10k images of {splits[1].samples.shape[2:]}"
             )
         return Input(shape, scale=1 / levels, bits=_PIXEL_BITS), splits[0], splits[1]
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from neurodeploy.config import ExperimentConfig, parse_config
-from neurodeploy.data.images import ImageSet, Split
+from neurodeploy.data.dataset import DataSet, Split
 from neurodeploy.errors import FileFormatError, NeurodeployError, UsageError
 from neurodeploy.ir.nodes import Input
 from neurodeploy.snn.networks import build
@@ -49,13 +49,13 @@ class Model:
 def make_model(
     network: SpikingNetwork,
     config: ExperimentConfig,
-    data: ImageSet,
+    data: DataSet,
     metrics: dict[str, Any],
     history: list[dict[str, float]],
 ) -> Model:
     """The Model of a trained network, with the samples that go into its file."""
-    calibration = Split(data.train.images[:_CALIBRATION_SAMPLES], data.train.labels[:_CALIBRATION_SAMPLES])
-    golden = Split(data.test.images[:_GOLDEN_SAMPLES], data.test.labels[:_GOLDEN_SAMPLES])
+    calibration = Split(data.train.samples[:_CALIBRATION_SAMPLES], data.train.labels[:_CALIBRATION_SAMPLES])
+    golden = Split(data.test.samples[:_GOLDEN_SAMPLES], data.test.labels[:_GOLDEN_SAMPLES])
     return Model(network, config, data.classes, metrics, history, calibration, golden)
 
 
@@ -74,9 +74,9 @@ def save_model(model: Model, path: Path) -> None:
         "samples": {
             name: torch.from_numpy(np.ascontiguousarray(values))
             for name, values in (
-                ("calibration", model.calibration.images),
+                ("calibration", model.calibration.samples),
                 ("calibration_labels", model.calibration.labels),
-                ("golden", model.golden.images),
+                ("golden", model.golden.samples),
                 ("golden_labels", model.golden.labels),
             )
         },

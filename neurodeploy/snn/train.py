@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from neurodeploy.config import ExperimentConfig
-from neurodeploy.data.images import ImageSet, Split
+from neurodeploy.data.dataset import DataSet, Split
 from neurodeploy.errors import FileFormatError, UsageError
 from neurodeploy.snn.model_file import read_tensors
 from neurodeploy.snn.networks import build
@@ -40,7 +40,7 @@ class Trained:
 
 
 def train(
-    config: ExperimentConfig, data: ImageSet, folder: Path, resume: bool = False, progress: bool = True
+    config: ExperimentConfig, data: DataSet, folder: Path, resume: bool = False, progress: bool = True
 ) -> Trained:
     """Trains and returns the epoch with the lowest loss on the validation split; the test set is not looked at.
 
@@ -104,7 +104,7 @@ def accuracy(network: SpikingNetwork, split: Split, batch_size: int = 500) -> fl
     network.eval()
     correct = 0
     for start in range(0, len(split.labels), batch_size):
-        images = torch.from_numpy(split.images[start : start + batch_size]).float() * network.input.scale
+        images = torch.from_numpy(split.samples[start : start + batch_size]).float() * network.input.scale
         labels = torch.from_numpy(split.labels[start : start + batch_size])
         correct += int((network(images).logits.argmax(dim=1) == labels).sum())
     return correct / len(split.labels)
@@ -211,10 +211,10 @@ class _Batches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Whole batches by their indices; the data lies in memory."""
 
     def __init__(self, split: Split, scale: float) -> None:
-        self.images, self.labels, self.scale = torch.from_numpy(split.images), torch.from_numpy(split.labels), scale
+        self.samples, self.labels, self.scale = torch.from_numpy(split.samples), torch.from_numpy(split.labels), scale
 
     def __getitem__(self, indices: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.images[indices].float() * self.scale, self.labels[indices]
+        return self.samples[indices].float() * self.scale, self.labels[indices]
 
 
 class _Order(Sampler[Any]):
@@ -237,7 +237,7 @@ class _Order(Sampler[Any]):
             yield torch.from_numpy(order[start : start + self.batch_size])
 
 
-def _loader(split: Split, data: ImageSet, batch_size: int, seed: int | None) -> DataLoader[Any]:
+def _loader(split: Split, data: DataSet, batch_size: int, seed: int | None) -> DataLoader[Any]:
     order = _Order(len(split.labels), batch_size, seed)
     return DataLoader(_Batches(split, data.input.scale), sampler=order, batch_size=None)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from neurodeploy import hw_models
 from neurodeploy.calibrate.device import Device, RackCodes, virtual_rack
 from neurodeploy.calibrate.trims import calibrate_trims
-from neurodeploy.data.images import load_images
+from neurodeploy.data.images import load_data_set
 from neurodeploy.deployment import prepare
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models.noise import NoiseModel, VirtualChip
@@ -23,8 +23,8 @@ from neurodeploy.snn.model_file import Model
 
 CHIPS = {"loihi2": "lava", "mixed-signal": "rockpool"}
 COUNT = 6
-DATA = load_images("digits", None, 0.1, 0)
-MEASUREMENT, SELECTION = DATA.train.images[:48], DATA.validation.images
+DATA = load_data_set("digits", None, 0.1, 0)
+MEASUREMENT, SELECTION = DATA.train.samples[:48], DATA.validation.samples
 LABELS = DATA.validation.labels
 
 

@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from neurodeploy.data.images import DATA_ROOT_VARIABLE, ImageSet, Split, load_images, read_idx
+from neurodeploy.data.dataset import DATA_ROOT_VARIABLE, DataSet, Split
+from neurodeploy.data.images import load_data_set, read_idx
 from neurodeploy.errors import FileFormatError, UsageError
 
 NAMES = [f"{part}-{kind}" for part in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
@@ -50,11 +51,11 @@ def folder(tmp_path: Path, arrays: list[NDArray[np.uint8]]) -> Path:
 
 
 def rows(*splits: Split) -> list[tuple[bytes, int]]:
-    return [(image.tobytes(), int(label)) for s in splits for image, label in zip(s.images, s.labels, strict=True)]
+    return [(image.tobytes(), int(label)) for s in splits for image, label in zip(s.samples, s.labels, strict=True)]
 
 
-def digits(validation: float = 0.1, seed: int = 0) -> ImageSet:
-    return load_images("digits", None, validation, seed)
+def digits(validation: float = 0.1, seed: int = 0) -> DataSet:
+    return load_data_set("digits", None, validation, seed)
 
 
 def test_digits_are_those_of_scikit_learn_each_exactly_once() -> None:
@@ -69,10 +70,10 @@ def test_digits_are_integers_that_the_input_can_hold() -> None:
     data = digits()
     assert (data.input.shape, data.input.scale, data.input.bits, data.classes) == ((1, 8, 8), 1 / 16, 5, 10)
     for split in (data.train, data.validation, data.test):
-        assert split.images.dtype == np.uint8
+        assert split.samples.dtype == np.uint8
         assert split.labels.dtype == np.int64
-        assert split.images.shape == (len(split.labels), 1, 8, 8)
-        assert (int(split.images.min()), int(split.images.max())) == (0, 16)
+        assert split.samples.shape == (len(split.labels), 1, 8, 8)
+        assert (int(split.samples.min()), int(split.samples.max())) == (0, 16)
         assert set(split.labels.tolist()) == set(range(10))
 
 
@@ -99,7 +100,7 @@ def test_a_validation_share_that_leaves_nothing_to_train_on_is_refused() -> None
 
 def test_an_unknown_data_set_is_named_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"unknown data set 'mnst': did you mean mnist.* known: digits, fashion-mnist"):
-        load_images("mnst", None, 0.1, 0)
+        load_data_set("mnst", None, 0.1, 0)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -109,7 +110,7 @@ def test_idx_files_are_read_by_value(
 ) -> None:
     for file, values in zip(NAMES, arrays, strict=True):
         write(tmp_path / place / file, idx(values), compressed)
-    data = load_images(name, str(tmp_path), 0.25, 3)
+    data = load_data_set(name, str(tmp_path), 0.25, 3)
     assert (data.name, data.classes, data.input.shape, data.input.bits) == (name, 3, (1, 4, 6), 5)
     assert data.input.scale == 1 / 31
 
@@ -128,7 +129,7 @@ def test_grey_levels_are_rounded_to_the_nearest_of_32(folder: Path) -> None:
     for part in ("train", "t10k"):
         write(folder / "mnist" / f"{part}-images-idx3-ubyte", idx(np.repeat(grey, 2, axis=0)))
         write(folder / "mnist" / f"{part}-labels-idx1-ubyte", idx(np.array([0, 1], dtype=np.uint8)))
-    got = load_images("mnist", str(folder), 0.5, 0).test.images[0].ravel()
+    got = load_data_set("mnist", str(folder), 0.5, 0).test.samples[0].ravel()
     assert [got[level] for level in (0, 127, 128, 255)] == [0, 15, 16, 31]
     assert got.tolist() == [round(level * 31 / 255) for level in range(256)]
 
@@ -137,12 +138,12 @@ def test_the_root_comes_from_the_argument_else_from_the_environment(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(DATA_ROOT_VARIABLE, str(folder))
-    assert len(load_images("mnist", None, 0.1, 0).test.labels) == 6
+    assert len(load_data_set("mnist", None, 0.1, 0).test.labels) == 6
     with pytest.raises(UsageError, match=r"--data-root .*/elsewhere: no mnist/train-images"):
-        load_images("mnist", str(folder / "elsewhere"), 0.1, 0)
+        load_data_set("mnist", str(folder / "elsewhere"), 0.1, 0)
     monkeypatch.delenv(DATA_ROOT_VARIABLE)
     with pytest.raises(UsageError, match=rf"mnist needs --data-root FOLDER \(or {DATA_ROOT_VARIABLE}\)"):
-        load_images("mnist", None, 0.1, 0)
+        load_data_set("mnist", None, 0.1, 0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -150,20 +151,20 @@ def test_a_missing_file_is_named(name: str, folder: Path) -> None:
     (folder / "mnist" / name).unlink()
     match = "no mnist/train-images" if name.startswith("train-images") else rf"{name}\(\.gz\) is missing"
     with pytest.raises(UsageError, match=match):
-        load_images("mnist", str(folder), 0.1, 0)
+        load_data_set("mnist", str(folder), 0.1, 0)
 
 
 @pytest.mark.parametrize("change", [-1, 1])
 def test_another_number_of_labels_than_images_is_refused(change: int, folder: Path) -> None:
     write(folder / "mnist" / "t10k-labels-idx1-ubyte", idx(np.zeros(6 + change, dtype=np.uint8)))
     with pytest.raises(FileFormatError, match=f"mnist: 6 t10k images but {6 + change} labels"):
-        load_images("mnist", str(folder), 0.1, 0)
+        load_data_set("mnist", str(folder), 0.1, 0)
 
 
 def test_test_images_of_another_size_are_refused(folder: Path) -> None:
     write(folder / "mnist" / "t10k-images-idx3-ubyte", idx(np.zeros((6, 4, 5), dtype=np.uint8)))
     with pytest.raises(FileFormatError, match=r"mnist: train images of \(4, 6\) but t10k images of \(4, 5\)"):
-        load_images("mnist", str(folder), 0.1, 0)
+        load_data_set("mnist", str(folder), 0.1, 0)
 
 
 GOOD = idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from neurodeploy.config import ExperimentConfig, parse_config
-from neurodeploy.data.images import ImageSet, Split, load_images
+from neurodeploy.data.dataset import DataSet, Split
+from neurodeploy.data.images import load_data_set
 
 
 class Untouchable:
@@ -33,15 +34,15 @@ def tiny_config() -> Any:
 
 
 @pytest.fixture(scope="session")
-def tiny_data() -> ImageSet:
+def tiny_data() -> DataSet:
     """40 digits to train on and 30 to validate; the test split may not be read."""
-    data = load_images("digits", None, 0.1, 0)
+    data = load_data_set("digits", None, 0.1, 0)
     train, validation = data.train, data.validation
-    return ImageSet(
+    return DataSet(
         "digits",
         data.input,
         data.classes,
-        Split(train.images[:40], train.labels[:40]),
-        Split(validation.images[:30], validation.labels[:30]),
+        Split(train.samples[:40], train.labels[:40]),
+        Split(validation.samples[:30], validation.labels[:30]),
         Untouchable(),  # type: ignore[arg-type]
     )

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from neurodeploy.config import ExperimentConfig, NetworkConfig
-from neurodeploy.data.images import ImageSet, load_images
+from neurodeploy.data.dataset import DataSet
+from neurodeploy.data.images import load_data_set
 from neurodeploy.errors import FileFormatError, NeurodeployError
 from neurodeploy.snn.model_file import Model, load_model, make_model, save_model
 from neurodeploy.snn.networks import build
@@ -24,17 +25,17 @@ Tamper = Callable[[dict[str, Any]], None]
 
 
 @pytest.fixture(scope="module")
-def data() -> ImageSet:
-    return load_images("digits", None, 0.1, 0)
+def data() -> DataSet:
+    return load_data_set("digits", None, 0.1, 0)
 
 
 @pytest.fixture(scope="module")
-def model(data: ImageSet) -> Model:
+def model(data: DataSet) -> Model:
     torch.manual_seed(0)
     config = ExperimentConfig(network=NetworkConfig(channels=(3,), hidden=6, steps=3, threshold=0.2), seed=5)
     network = build(config.network, data.input, data.classes)
     with torch.no_grad():
-        network.train()(torch.from_numpy(data.train.images[:64]).float() / 16)  # statistics of batch norm
+        network.train()(torch.from_numpy(data.train.samples[:64]).float() / 16)  # statistics of batch norm
     return make_model(network.eval(), config, data, {"test_accuracy": 0.25}, [{"epoch": 1.0, "train_loss": 2.5}])
 
 
@@ -45,7 +46,7 @@ def path(model: Model, tmp_path: Path) -> Path:
     return tmp_path / "model.pt"
 
 
-def test_a_model_is_read_back_by_value(model: Model, path: Path, data: ImageSet) -> None:
+def test_a_model_is_read_back_by_value(model: Model, path: Path, data: DataSet) -> None:
     got = load_model(path)
     assert got.config == model.config
     assert got.classes == 10
@@ -53,7 +54,7 @@ def test_a_model_is_read_back_by_value(model: Model, path: Path, data: ImageSet)
     assert got.history == [{"epoch": 1.0, "train_loss": 2.5}]
     source, wanted = got.network.input, model.network.input
     assert (source.shape, source.scale, source.bits) == (wanted.shape, wanted.scale, wanted.bits)
-    images = torch.from_numpy(data.test.images[:50]).float() * data.input.scale
+    images = torch.from_numpy(data.test.samples[:50]).float() * data.input.scale
     with torch.no_grad():
         one, other = got.network(images), model.network(images)
     assert not got.network.training
@@ -62,12 +63,12 @@ def test_a_model_is_read_back_by_value(model: Model, path: Path, data: ImageSet)
     assert all(torch.equal(spikes, other.spikes[name]) for name, spikes in one.spikes.items())
 
 
-def test_the_samples_are_the_first_of_training_and_test(path: Path, data: ImageSet) -> None:
+def test_the_samples_are_the_first_of_training_and_test(path: Path, data: DataSet) -> None:
     got = load_model(path)
     for split, source, count in ((got.calibration, data.train, 128), (got.golden, data.test, 32)):
-        np.testing.assert_array_equal(split.images, source.images[:count])
+        np.testing.assert_array_equal(split.samples, source.samples[:count])
         np.testing.assert_array_equal(split.labels, source.labels[:count])
-        assert split.images.dtype == np.uint8
+        assert split.samples.dtype == np.uint8
         assert split.labels.dtype == np.int64
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from neurodeploy.config import ExperimentConfig
-from neurodeploy.data.images import ImageSet, Split
+from neurodeploy.data.dataset import DataSet, Split
 from neurodeploy.errors import UsageError
 from neurodeploy.snn import train as training
 from neurodeploy.snn.neurons import SMALLEST_GAMMA, SMALLEST_THRESHOLD
@@ -27,7 +27,7 @@ class Killed(Exception):  # noqa: N818
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, tiny_config: MakeConfig, tiny_data: ImageSet) -> Trained:
+def whole(tmp_path_factory: pytest.TempPathFactory, tiny_config: MakeConfig, tiny_data: DataSet) -> Trained:
     """Three epochs without a break."""
     config = tiny_config(train={"epochs": 3})
     return train(config, tiny_data, tmp_path_factory.mktemp("whole"), progress=False)
@@ -51,14 +51,14 @@ def assert_same(one: Trained, other: Trained) -> None:
 
 
 def test_the_same_seed_gives_the_same_weights(
-    whole: Trained, tmp_path: Path, tiny_config: MakeConfig, tiny_data: ImageSet
+    whole: Trained, tmp_path: Path, tiny_config: MakeConfig, tiny_data: DataSet
 ) -> None:
     torch.manual_seed(99)  # whatever was drawn before
     assert_same(train(tiny_config(train={"epochs": 3}), tiny_data, tmp_path, progress=False), whole)
 
 
 def test_another_seed_gives_other_weights(
-    whole: Trained, tmp_path: Path, tiny_config: MakeConfig, tiny_data: ImageSet
+    whole: Trained, tmp_path: Path, tiny_config: MakeConfig, tiny_data: DataSet
 ) -> None:
     other = train(tiny_config(train={"epochs": 1}, seed=1), tiny_data, tmp_path, progress=False)
     assert not torch.equal(other.network.layers["conv1"].weight, whole.network.layers["conv1"].weight)
@@ -71,7 +71,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
     moved: bool,
     tmp_path: Path,
     tiny_config: MakeConfig,
-    tiny_data: ImageSet,
+    tiny_data: DataSet,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Killed at the start of the second and again of the third epoch; also where the folder was moved in between."""
@@ -95,7 +95,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
 
 
 def test_resuming_what_is_finished_returns_it(
-    whole: Trained, tmp_path: Path, tiny_config: MakeConfig, tiny_data: ImageSet, monkeypatch: pytest.MonkeyPatch
+    whole: Trained, tmp_path: Path, tiny_config: MakeConfig, tiny_data: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config(train={"epochs": 3})
     train(config, tiny_data, tmp_path, progress=False)
@@ -104,20 +104,20 @@ def test_resuming_what_is_finished_returns_it(
 
 
 def test_without_resume_training_starts_anew(
-    whole: Trained, tmp_path: Path, tiny_config: MakeConfig, tiny_data: ImageSet
+    whole: Trained, tmp_path: Path, tiny_config: MakeConfig, tiny_data: DataSet
 ) -> None:
     train(tiny_config(train={"epochs": 1}, seed=7), tiny_data, tmp_path, progress=False)
     assert_same(train(tiny_config(train={"epochs": 3}), tiny_data, tmp_path, progress=False), whole)
 
 
-def test_nothing_to_resume_is_refused(tmp_path: Path, tiny_config: MakeConfig, tiny_data: ImageSet) -> None:
+def test_nothing_to_resume_is_refused(tmp_path: Path, tiny_config: MakeConfig, tiny_data: DataSet) -> None:
     with pytest.raises(UsageError, match=r"--resume: there is no checkpoint .*none/last\.ckpt"):
         train(tiny_config(), tiny_data, tmp_path / "none", resume=True, progress=False)
     assert not (tmp_path / "none").exists()
 
 
 def test_resuming_with_another_configuration_is_refused(
-    tmp_path: Path, tiny_config: MakeConfig, tiny_data: ImageSet
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: DataSet
 ) -> None:
     train(tiny_config(train={"epochs": 1}), tiny_data, tmp_path, progress=False)
     before = (tmp_path / training.LAST).read_bytes()
@@ -128,7 +128,7 @@ def test_resuming_with_another_configuration_is_refused(
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", "truncated", "foreign"])
 def test_a_damaged_checkpoint_is_refused(
-    content: bytes | str, tmp_path: Path, tiny_config: MakeConfig, tiny_data: ImageSet
+    content: bytes | str, tmp_path: Path, tiny_config: MakeConfig, tiny_data: DataSet
 ) -> None:
     last = tmp_path / training.LAST
     if content == "truncated":
@@ -144,10 +144,10 @@ def test_a_damaged_checkpoint_is_refused(
 
 
 def test_the_epoch_with_the_lowest_validation_loss_is_returned(
-    tmp_path: Path, tiny_config: MakeConfig, tiny_data: ImageSet
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: DataSet
 ) -> None:
     """Labels of the validation split are wrong, so that it gets worse while training gets better."""
-    wrong = Split(tiny_data.validation.images, (tiny_data.validation.labels + 1) % 10)
+    wrong = Split(tiny_data.validation.samples, (tiny_data.validation.labels + 1) % 10)
     data = replace(tiny_data, validation=wrong)
     got = train(tiny_config(train={"epochs": 6}), data, tmp_path, progress=False)
     losses = [row["validation_loss"] for row in got.history]
@@ -155,7 +155,7 @@ def test_the_epoch_with_the_lowest_validation_loss_is_returned(
     assert got.history[-1]["train_loss"] < got.history[0]["train_loss"]
     assert not got.network.training
     with torch.no_grad():
-        logits = got.network(torch.from_numpy(wrong.images).float() * data.input.scale).logits
+        logits = got.network(torch.from_numpy(wrong.samples).float() * data.input.scale).logits
         loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(wrong.labels))
     assert float(loss) == pytest.approx(min(losses), rel=1e-5)
     assert accuracy(got.network, wrong) == pytest.approx(got.validation_accuracy)
@@ -182,7 +182,7 @@ def test_gammas_and_convolutional_thresholds_learn_and_the_other_threshold_stays
 
 
 def test_gamma_and_threshold_stay_positive_under_a_violent_optimiser(
-    tmp_path: Path, tiny_config: MakeConfig, tiny_data: ImageSet
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: DataSet
 ) -> None:
     """Every step of Adam is about as long as the learning rate; which way the layers go is seen in `touched`."""
     config = tiny_config(train={"epochs": 2, "learning_rate": 3.0, "gamma_learning_rate": 3.0})
@@ -198,7 +198,7 @@ def test_gamma_and_threshold_stay_positive_under_a_violent_optimiser(
 
 
 def test_the_loss_is_cross_entropy_plus_beta_times_the_potential_loss(
-    tmp_path: Path, tiny_config: MakeConfig, tiny_data: ImageSet
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: DataSet
 ) -> None:
     """One batch, one epoch: what is reported was computed before the first step, on the same network."""
     rows = {}
@@ -211,33 +211,33 @@ def test_the_loss_is_cross_entropy_plus_beta_times_the_potential_loss(
         assert rows[beta]["train_loss"] == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_learnable_problem_is_learned(tmp_path: Path, tiny_config: MakeConfig, tiny_data: ImageSet) -> None:
+def test_a_learnable_problem_is_learned(tmp_path: Path, tiny_config: MakeConfig, tiny_data: DataSet) -> None:
     got = train(tiny_config(train={"epochs": 12}), tiny_data, tmp_path, progress=False)
     assert got.history[-1]["train_loss"] < 0.5 * got.history[0]["train_loss"]
     assert accuracy(got.network, tiny_data.train) > 0.8
 
 
-def test_a_loss_that_is_not_finite_is_an_error(tmp_path: Path, tiny_config: MakeConfig, tiny_data: ImageSet) -> None:
+def test_a_loss_that_is_not_finite_is_an_error(tmp_path: Path, tiny_config: MakeConfig, tiny_data: DataSet) -> None:
     config = tiny_config(train={"learning_rate": 1e20})
     with pytest.raises(UsageError, match=r"epoch 1: the loss is (nan|inf); lower train\.learning_rate"):
         train(config, tiny_data, tmp_path, progress=False)
 
 
-def test_accuracy_counts_over_all_batches(whole: Trained, tiny_data: ImageSet) -> None:
+def test_accuracy_counts_over_all_batches(whole: Trained, tiny_data: DataSet) -> None:
     """Batches of 7 leave a remainder; a decision is the largest logit."""
     split = tiny_data.train
     with torch.no_grad():
-        decided = whole.network(torch.from_numpy(split.images).float() * tiny_data.input.scale).logits.argmax(dim=1)
+        decided = whole.network(torch.from_numpy(split.samples).float() * tiny_data.input.scale).logits.argmax(dim=1)
     expected = float((decided.numpy() == split.labels).mean())
     assert accuracy(whole.network, split) == accuracy(whole.network.train(), split, batch_size=7) == expected
     assert 0 < expected < 1
 
 
 def test_every_epoch_shows_every_image_once_in_an_order_of_its_own(
-    tmp_path: Path, tiny_config: MakeConfig, tiny_data: ImageSet, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each image carries its number in a corner."""
-    images = tiny_data.train.images.copy()
+    images = tiny_data.train.samples.copy()
     images[:, 0, 0, 0] = np.arange(len(images))
     seen: dict[int, list[int]] = {}
     step = training._TrainingModule.training_step
@@ -261,7 +261,7 @@ def test_training_takes_the_threads_it_is_given_and_gives_them_back(
     seen: int,
     tmp_path: Path,
     tiny_config: MakeConfig,
-    tiny_data: ImageSet,
+    tiny_data: DataSet,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert torch.get_num_threads() == 1  # of all tests
