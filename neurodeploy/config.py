@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from neurodeploy.errors import UsageError
 
@@ -17,40 +17,158 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """Which images, and how many of the training images are kept for validation."""
+    """Which data set, how it becomes steps, and how many of the training samples are kept for validation.
+
+    Attributes:
+        name: of the data set, or the path of a `.npz` of one's own.
+        root: folder with the files; where to keep them with `download`.
+        download: fetch missing files from the data set's own place, checked by checksum.
+        validation: share of the training samples kept for validation, drawn by the experiment's seed.
+        bits: of the grid that the values are rounded to; None for what suits the data set.
+        encoding: "direct" shows the values at every step; "rate" and "latency" turn them into spikes.
+        slicing: of recordings into `network.steps` frames: of equal "time" or of an equal "count" of events.
+        window: seconds per frame where slicing is by time, from the start on; None spreads the recording's length.
+        polarity: "both" as two channels, or "merged" into one.
+        downsample: factor by which recordings are made smaller in height and width.
+        cache: folder for frames made from recordings; None makes them anew each time.
+        augment: what happens to training batches, in that order: crop, flip, cutout, autoaugment; flip and roll for
+            recordings.
+    """
 
     name: str = "digits"
     root: str | None = None
+    download: bool = False
     validation: float = Field(0.1, gt=0, lt=1)
+    bits: int | None = Field(None, ge=1, le=8)
+    encoding: Literal["direct", "rate", "latency"] = "direct"
+    slicing: Literal["time", "count"] = "time"
+    window: float | None = Field(None, gt=0)
+    polarity: Literal["both", "merged"] = "both"
+    downsample: int = Field(1, ge=1)
+    cache: str | None = None
+    augment: tuple[Literal["crop", "flip", "cutout", "autoaugment", "roll"], ...] = ()
+
+
+SurrogateShape = Literal["arctangent", "softplus", "rectangle", "triangle", "sigmoid", "fast_sigmoid", "dspike"]
 
 
 class NetworkConfig(_Section):
-    """The small convolutional network: (conv, batch norm, LIF, average pool) per entry of `channels`, then
-    linear, LIF, linear and a readout."""
+    """A network by name, and its neurons.
 
+    Attributes:
+        kind: "convnet": (convolution, batch norm, LIF, pool) per entry of `channels`, then the classifier;
+            "mlp": one LIF layer per entry of `hidden`; "vgg": VGGSNN; "resnet19".
+        channels: of "convnet".
+        hidden: neurons of the hidden fully connected layers; () leaves the readout's weights alone.
+        width: factor on all channel counts of "vgg" and "resnet19".
+        stem: channels of the first convolution of "resnet19", before `width`.
+        residual: "sum": the residual sum is what the block's last neurons receive; "sew": spikes are added after.
+        recurrent: hidden layers of "mlp" also receive their own spikes of one step before, through weights.
+        decay, learn_decay: epsilon of Eq. 2; whether it is learned, one value per layer.
+        threshold, learn_threshold: Vth = tanh(w) at the start; whether w is learned in convolutional layers.
+        surrogate, surrogate_linear: of convolutional and of fully connected layers.
+        gamma, gamma_rule: width of the surrogate gradient at the start, and the gradient it follows (see
+            `snn.surrogate`).
+        norm: batch norm over samples, steps and places; "threshold" multiplies it by Vth (tdBN).
+        lateral: "feature": 5 taps along fully connected currents; "channel": depthwise 5 x 5 on the spikes of one
+            step before in convolutional layers.
+        dropout: rate of moderate dropout after the hidden layers; 0 for none.
+        hidden_output: "spikes", or "potential": the graded u * 1[u > Vth] of the paper, which no chip carries.
+    """
+
+    kind: Literal["convnet", "mlp", "vgg", "resnet19"] = "convnet"
     channels: tuple[Annotated[int, Field(ge=1)], ...] = (16, 32)
-    hidden: int = Field(64, ge=1)
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (64,)
+    width: float = Field(1.0, gt=0)
+    stem: int = Field(64, ge=1)
+    residual: Literal["sum", "sew"] = "sum"
+    recurrent: bool = False
+    pool: Literal["average", "max"] = "average"
     steps: int = Field(4, ge=1, le=1024)
     decay: float = Field(0.25, gt=0, le=1)
+    learn_decay: bool = False
     threshold: float = Field(0.46, gt=0, lt=1)
+    learn_threshold: bool = True
+    surrogate: SurrogateShape = "arctangent"
+    surrogate_linear: SurrogateShape = "softplus"
     gamma: float = Field(1.0, gt=0)
+    gamma_rule: Literal["literal", "principled", "odd", "frozen"] = "literal"
     reset: Literal["zero", "subtract"] = "zero"
     detach_reset: bool = False
-    readout: Literal["membrane", "spike_count"] = "membrane"
+    norm: Literal["batch", "threshold", "none"] = "batch"
+    lateral: Literal["none", "feature", "channel"] = "none"
+    dropout: float = Field(0.0, ge=0, lt=1)
+    hidden_output: Literal["spikes", "potential"] = "spikes"
+    readout: Literal["membrane", "spike_count", "potential"] = "membrane"
     readout_decay: float = Field(1.0, gt=0, le=1)
+
+    @field_validator("hidden", mode="before")
+    @classmethod
+    def _one_layer(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) else value
 
 
 class TrainConfig(_Section):
-    """How it is trained. `potential_weight` is the paper's beta in Eq. 6; `threads` are the CPU's, None for torch's
-    own choice."""
+    """How it is trained.
+
+    Attributes:
+        optimizer: "adamw", "adam" or "sgd" with `momentum`.
+        learning_rate, gamma_learning_rate: of all parameters but gamma, and of gamma.
+        weight_decay: of weights; gamma, thresholds and decays have none.
+        schedule: of both learning rates: "one_cycle", "cosine", "steps" (times `factor` at each of `milestones`,
+            in epochs) or "constant".
+        loss: "cross_entropy", "mse" against one-hot labels, or "tet": cross-entropy at every step.
+        potential_weight: beta of Eq. 6; 0 switches potential adjustment (PDA) off.
+        potential_form: closed-form "gaussian" or binned "histogram" divergence.
+        potential_mean, potential_deviation: the target distribution, N(0, 1) in the paper.
+        potential_layers: names of layers, or () for all.
+        precision: "32", "bf16" or "16" (mixed).
+        accelerator, devices: as Lightning takes them.
+        compile: torch.compile the network; needs a C++ compiler, and pays after some hundred iterations.
+        threads: of the CPU; None for torch's own choice.
+    """
 
     epochs: int = Field(30, ge=1)
     batch_size: int = Field(64, ge=1)
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    momentum: float = Field(0.9, ge=0, lt=1)
     learning_rate: float = Field(3e-3, gt=0)
     gamma_learning_rate: float = Field(5e-4, ge=0)
     weight_decay: float = Field(1e-4, ge=0)
+    schedule: Literal["one_cycle", "cosine", "steps", "constant"] = "one_cycle"
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    factor: float = Field(0.1, gt=0, lt=1)
+    loss: Literal["cross_entropy", "mse", "tet"] = "cross_entropy"
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
     potential_weight: float = Field(1.0, ge=0)
+    potential_form: Literal["gaussian", "histogram"] = "gaussian"
+    potential_mean: float = 0.0
+    potential_deviation: float = Field(1.0, gt=0)
+    potential_layers: tuple[str, ...] = ()
+    precision: Literal["32", "bf16", "16"] = "32"
+    accelerator: str = "auto"
+    devices: int | Literal["auto"] = Field(1)
+    compile: bool = False
     threads: int | None = Field(None, ge=1)
+
+
+class NoiseConfig(_Section):
+    """What the network is trained to bear; every part can stand alone.
+
+    Attributes:
+        mismatch: relative spread of every threshold and decay, drawn for each batch.
+        weight_mismatch: relative spread of every weight, drawn for each batch.
+        thermal: noise on every neuron's input at every step, in units of the threshold.
+        quantize: name of a chip whose rounding the forward pass goes through.
+        adversarial: relative size of the worst-case step on the weights (0: none), `adversarial_steps` steps of it.
+    """
+
+    mismatch: float = Field(0.0, ge=0)
+    weight_mismatch: float = Field(0.0, ge=0)
+    thermal: float = Field(0.0, ge=0)
+    quantize: str | None = None
+    adversarial: float = Field(0.0, ge=0)
+    adversarial_steps: int = Field(1, ge=1)
 
 
 class ExperimentConfig(_Section):
@@ -59,13 +177,14 @@ class ExperimentConfig(_Section):
     data: DataConfig = DataConfig()
     network: NetworkConfig = NetworkConfig()
     train: TrainConfig = TrainConfig()
+    noise: NoiseConfig = NoiseConfig()
     seed: int = Field(0, ge=0, lt=2**32)
 
 
 # What suits a data set, under whatever the user sets.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "digits": {
-        "network": {"channels": (24, 48), "hidden": 96},
+        "network": {"channels": (24, 48), "hidden": (96,)},
         "train": {"epochs": 40, "batch_size": 64, "threads": 1},
     },
     "mnist": {"network": {"steps": 3}, "train": {"epochs": 3, "batch_size": 32}},

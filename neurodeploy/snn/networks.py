@@ -38,10 +38,10 @@ def build(config: NetworkConfig, input_node: Input, classes: int) -> SpikingNetw
     hidden = len(config.channels) + 1
     modules += [
         ("flatten", nn.Flatten()),
-        (f"linear{hidden}", nn.Linear(features, config.hidden, bias=False)),
-        (f"norm{hidden}", nn.BatchNorm1d(config.hidden)),
+        (f"linear{hidden}", nn.Linear(features, config.hidden[0], bias=False)),
+        (f"norm{hidden}", nn.BatchNorm1d(config.hidden[0])),
         (f"lif{hidden}", _neurons(config, "softplus")),
-        (f"linear{hidden + 1}", nn.Linear(config.hidden, classes)),
+        (f"linear{hidden + 1}", nn.Linear(config.hidden[0], classes)),
     ]
     if config.readout == "membrane":
         modules.append(("readout", MembraneReadoutNeurons(config.steps, config.readout_decay)))
