@@ -6,7 +6,7 @@ from pathlib import Path
 
 from neurodeploy.config import ExperimentConfig
 from neurodeploy.data.dataset import DataSet
-from neurodeploy.data.images import load_data_set
+from neurodeploy.data.sources import load_data_set
 from neurodeploy.errors import UsageError
 from neurodeploy.snn.model_file import Model, make_model, save_model
 from neurodeploy.snn.train import accuracy, train
@@ -14,7 +14,8 @@ from neurodeploy.snn.train import accuracy, train
 
 def load_data(config: ExperimentConfig, root: str | None = None) -> DataSet:
     """The data set of a configuration, split as for training; `root` replaces the configured folder."""
-    return load_data_set(config.data.name, root or config.data.root, config.data.validation, config.seed)
+    data = config.data.model_copy(update={"root": root}) if root else config.data
+    return load_data_set(data, config.network.steps, config.seed)
 
 
 def train_model(config: ExperimentConfig, output: Path, resume: bool = False, progress: bool = True) -> Model:

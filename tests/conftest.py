@@ -217,14 +217,14 @@ def lively_case() -> Callable[..., tuple[Network, Program, NDArray[Any]]]:
 
 def _settled_model(**network: Any) -> Model:
     """A Model of digits made without training: random weights, settled batch norms, a readout by least squares."""
-    from neurodeploy.config import load_config
-    from neurodeploy.data.images import load_data_set
+    from neurodeploy.config import DataConfig, load_config
+    from neurodeploy.data.sources import load_data_set
     from neurodeploy.snn.model_file import make_model
     from neurodeploy.snn.networks import build
 
     options = {"channels": [4], "hidden": 32, "steps": 4} | network
     config = load_config(None, [], {f"network.{name}": value for name, value in options.items()})
-    data = load_data_set("digits", None, 0.1, 0)
+    data = load_data_set(DataConfig(), 4, 0)
     torch.manual_seed(0)
     module = build(config.network, data.input, data.classes).train()
     values = torch.from_numpy(data.train.samples[:512].astype(np.float32)) * data.input.scale

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from neurodeploy import experiment
-from neurodeploy.config import ExperimentConfig, load_config
-from neurodeploy.data.images import load_data_set
+from neurodeploy.config import DataConfig, ExperimentConfig, load_config
+from neurodeploy.data.sources import load_data_set
 from neurodeploy.errors import UsageError
 from neurodeploy.experiment import load_data, train_model
 from neurodeploy.snn.model_file import Model, load_model
@@ -60,7 +60,7 @@ def test_metrics_say_what_was_measured_on_what(trained: tuple[Model, Path]) -> N
 
 def test_the_reported_accuracies_are_those_of_the_file(trained: tuple[Model, Path], config: ExperimentConfig) -> None:
     model = load_model(trained[1])
-    data = load_data_set("digits", None, 0.1, 0)
+    data = load_data_set(DataConfig(), 4, 0)
     assert model.config == config
     assert model.metrics == trained[0].metrics
     assert accuracy(model.network, data.test) == model.metrics["test_accuracy"] > 0.3
@@ -110,10 +110,10 @@ def test_resuming_what_never_began_is_refused(config: ExperimentConfig, tmp_path
 
 
 def test_data_are_split_as_for_training(config: ExperimentConfig) -> None:
-    data, wanted = load_data(config), load_data_set("digits", None, 0.1, 0)
+    data, wanted = load_data(config), load_data_set(DataConfig(), 4, 0)
     np.testing.assert_array_equal(data.train.samples, wanted.train.samples)
     other = load_data(load_config(None, ["seed=4", "data.validation=0.2"]))
-    np.testing.assert_array_equal(other.train.samples, load_data_set("digits", None, 0.2, 4).train.samples)
+    np.testing.assert_array_equal(other.train.samples, load_data_set(DataConfig(validation=0.2), 4, 4).train.samples)
 
 
 def test_a_root_replaces_the_configured_one(tmp_path: Path) -> None:

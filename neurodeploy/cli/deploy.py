@@ -78,9 +78,11 @@ def run(
     loaded = load_artifact(artifact)
     inputs = None
     if data is not None:
-        from neurodeploy.data.images import load_data_set
+        from neurodeploy.config import DataConfig
+        from neurodeploy.data.sources import load_data_set
 
-        inputs = load_data_set(data, data_root, 0.1, 0).test.samples[:samples]
+        configured = DataConfig(name=data, root=data_root)
+        inputs = load_data_set(configured, loaded.program.steps, 0).test.take(slice(samples)).inputs
     elif samples is not None and samples < len(loaded.golden.labels):
         inputs = loaded.golden.inputs[:samples]
     proof = prove(loaded, backend, inputs)

@@ -1,100 +1,120 @@
-"""Image data sets: scikit-learn's digits (ships inside a package), MNIST and Fashion-MNIST from idx files."""
+"""Image data sets: scikit-learn's digits (ships inside a package), idx files (MNIST), CIFAR's binary files."""
 
 from __future__ import annotations
 
 import gzip
-import os
 import struct
 import zlib
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neurodeploy.data.dataset import DATA_ROOT_VARIABLE, DataSet, Split
-from neurodeploy.errors import FileFormatError, UsageError, unknown_name
+from neurodeploy.config import DataConfig
+from neurodeploy.data.dataset import Samples, Split
+from neurodeploy.data.places import Loaded, locate
+from neurodeploy.errors import FileFormatError
 from neurodeploy.ir.nodes import Input
 
-_PIXEL_BITS = (
-    5  # of idx images: finer grey adds nothing to the accuracy, but takes range from the bias register of a chip
-)
+# Of idx images: finer grey adds nothing to the accuracy, but takes range from the bias register of a chip.
+_IDX_BITS = 5
+_COLOUR_BITS = 8
 _TEST_SEED = 20230426  # digits come without a split: this one is the same for every training seed
 _DIGITS_TEST = 360
+_DIGITS_LEVELS = 16
+_CIFAR_SHAPE = (3, 32, 32)
+_CIFAR = {  # files of train, files of test, label bytes per record; the last of them is the class
+    10: ([f"data_batch_{batch}.bin" for batch in range(1, 6)], ["test_batch.bin"], 1),
+    100: (["train.bin"], ["test.bin"], 2),
+}
 
 
-def load_data_set(name: str, root: str | None, validation: float, seed: int) -> DataSet:
-    """A data set by name.
-
-    Args:
-        root: folder that holds the files of data sets that do not ship inside a package; without it the environment
-            variable NEURODEPLOY_DATA.
-        validation: share of the training images kept for validation.
-        seed: of the split into training and validation.
-
-    Raises:
-        UsageError: for an unknown name or a missing root; FileFormatError for a damaged file.
-    """
-    if name not in SOURCES:
-        raise unknown_name("data set", name, SOURCES)
-    source, train, test = SOURCES[name](root)
-    count = max(1, round(validation * len(train.samples)))
-    if count >= len(train.samples):
-        raise UsageError(f"data.validation={validation}: leaves none of {len(train.samples)} images for training")
-    order = np.random.default_rng(seed).permutation(len(train.samples))
-    kept, held = order[count:], order[:count]
-    return DataSet(
-        name,
-        source,
-        int(train.labels.max()) + 1,
-        Split(train.samples[kept], train.labels[kept]),
-        Split(train.samples[held], train.labels[held]),
-        test,
-    )
+def round_to_bits(values: Samples, maximum: int, bits: int) -> Samples:
+    """k -> the nearest integer to k / maximum * (2**bits - 1), halves up."""
+    levels = 2**bits - 1
+    table = ((2 * np.arange(maximum + 1) * levels + maximum) // (2 * maximum)).astype(np.uint8)
+    return values if levels == maximum else table[values]
 
 
-def _digits(root: str | None) -> tuple[Input, Split, Split]:
-    from sklearn.datasets import load_digits
+def load_digits(config: DataConfig, steps: int) -> Loaded:
+    """scikit-learn's 1,797 digits, (1, 8, 8), 17 grey levels; 360 of them, always the same, are the test."""
+    from sklearn.datasets import load_digits as read
 
-    bunch = load_digits()
+    bunch = read()
     images = bunch.images.astype(np.uint8)[:, None]
     labels = bunch.target.astype(np.int64)
+    source = Input((1, 8, 8), scale=1 / _DIGITS_LEVELS, bits=5)
+    if config.bits is not None:
+        images = round_to_bits(images, _DIGITS_LEVELS, config.bits)
+        source = Input((1, 8, 8), scale=1 / (2**config.bits - 1), bits=config.bits)
     order = np.random.default_rng(_TEST_SEED).permutation(len(images))
     test, train = order[:_DIGITS_TEST], order[_DIGITS_TEST:]
-    return (
-        Input((1, 8, 8), scale=1 / 16, bits=5),
-        Split(images[train], labels[train]),
-        Split(images[test], labels[test]),
-    )
+    return Loaded("digits", source, 10, Split(images[train], labels[train]), Split(images[test], labels[test]))
 
 
-def _idx_set(folder: str) -> Callable[[str | None], tuple[Input, Split, Split]]:
-    def load(root: str | None) -> tuple[Input, Split, Split]:
-        place = _find_folder(folder, root)
-        levels = 2**_PIXEL_BITS - 1
-        splits = []
-        for part in ("train", "t10k"):
-            grey = read_idx(_find_file(place, f"{part}-images-idx3-ubyte"), 3)
-            labels = read_idx(_find_file(place, f"{part}-labels-idx1-ubyte"), 1)
-            if len(grey) != len(labels):
-                raise FileFormatError(f"{place}: {len(grey)} {part} images but {len(labels)} labels")
-            images = ((grey.astype(np.uint16) * levels + 127) // 255).astype(np.uint8)[:, None]
-            splits.append(Split(images, labels.astype(np.int64)))
-        shape = splits[0].samples.shape[1:]
-        if splits[1].samples.shape[1:] != shape:
-            raise FileFormatError(
-                f"{place}: train images of {shape[1:]} but t10k images of {splits[1].samples.shape[2:]}"
-            )
-        return Input(shape, scale=1 / levels, bits=_PIXEL_BITS), splits[0], splits[1]
-
-    return load
+def load_idx_set(name: str, config: DataConfig) -> Loaded:
+    """MNIST or Fashion-MNIST from its four idx files, each plain or .gz; grey levels rounded to `config.bits`."""
+    kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
+    wanted = [f"{part}-{kind}" for part in ("train", "t10k") for kind in kinds]
+    place = locate(name, config, [(f"{file}(.gz)", (f"{file}.gz", file)) for file in wanted])
+    bits = config.bits or _IDX_BITS
+    splits, sizes = [], []
+    for part in ("train", "t10k"):
+        files = [next(p for p in (place / f"{part}-{k}.gz", place / f"{part}-{k}") if p.is_file()) for k in kinds]
+        grey, labels = read_idx(files[0], 3), read_idx(files[1], 1)
+        if len(grey) != len(labels):
+            raise FileFormatError(f"{place}: {len(grey)} {part} images but {len(labels)} labels")
+        splits.append(Split(round_to_bits(grey, 255, bits)[:, None], labels.astype(np.int64)))
+        sizes.append(grey.shape[1:])
+    if sizes[0] != sizes[1]:
+        raise FileFormatError(f"{place}: train images of {sizes[0]} but t10k images of {sizes[1]}; (height, width)")
+    source = Input((1, *sizes[0]), scale=1 / (2**bits - 1), bits=bits)
+    return Loaded(name, source, 10, splits[0], splits[1], official=(60000, 10000))
 
 
-SOURCES: Mapping[str, Callable[[str | None], tuple[Input, Split, Split]]] = {
-    "digits": _digits,
-    "mnist": _idx_set("mnist"),
-    "fashion-mnist": _idx_set("fashion-mnist"),
-}
+def load_cifar(classes: int, config: DataConfig) -> Loaded:
+    """CIFAR-10 or CIFAR-100 from the official binary files; of CIFAR-100 the fine labels."""
+    name = f"cifar-{classes}"
+    train, test, label_bytes = _CIFAR[classes]
+    folders = ("cifar-10-batches-bin",) if classes == 10 else ("cifar-100-binary",)
+    place = locate(name, config, [(file, (file,)) for file in (*train, *test)], folders)
+    bits = config.bits or _COLOUR_BITS
+    splits = []
+    for files in (train, test):
+        parts = [read_cifar(place / file, label_bytes, classes) for file in files]
+        images = np.concatenate([images for images, _ in parts])
+        labels = np.concatenate([labels for _, labels in parts])
+        splits.append(Split(round_to_bits(images, 255, bits), labels))
+    source = Input(_CIFAR_SHAPE, scale=1 / (2**bits - 1), bits=bits)
+    return Loaded(name, source, classes, splits[0], splits[1], official=(50000, 10000))
+
+
+def read_cifar(path: Path, label_bytes: int, classes: int) -> tuple[Samples, NDArray[np.int64]]:
+    """Images (N, 3, 32, 32) and labels (N,) of one of CIFAR's binary files.
+
+    The format (cs.toronto.edu/~kriz/cifar.html): records of `label_bytes` labels, the class last, then 3072 values:
+    32 x 32 of red, of green, of blue, each row by row.
+
+    Raises:
+        FileFormatError: where the file is not whole records, is empty, or a label is not one of the classes.
+    """
+    size = label_bytes + int(np.prod(_CIFAR_SHAPE))
+    try:
+        content = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read ({error})") from error
+    if content.size == 0 or content.size % size:
+        raise FileFormatError(
+            f"{path}: damaged or truncated: {content.size} bytes are not whole records of {size}; fetch the file again"
+        )
+    records = content.reshape(-1, size)
+    labels = records[:, label_bytes - 1].astype(np.int64)
+    if labels.max() >= classes:
+        wrong = int(np.argmax(labels >= classes))
+        raise FileFormatError(
+            f"{path}: label {labels[wrong]} in record {wrong}; allowed are 0 to {classes - 1}; fetch the file again"
+        )
+    return np.ascontiguousarray(records[:, label_bytes:]).reshape(-1, *_CIFAR_SHAPE), labels
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
@@ -118,22 +138,3 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     if len(content) - header != expected or expected == 0:
         raise FileFormatError(f"{path}: {len(content) - header} bytes of values where {shape} needs {expected}")
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
-
-
-def _find_folder(folder: str, root: str | None) -> Path:
-    given = root or os.environ.get(DATA_ROOT_VARIABLE)
-    if not given:
-        raise UsageError(
-            f"data set {folder} needs --data-root FOLDER (or {DATA_ROOT_VARIABLE}) with its four idx files"
-        )
-    for place in (Path(given) / folder, Path(given)):
-        if any(place.glob("train-images-idx3-ubyte*")):
-            return place
-    raise UsageError(f"--data-root {given}: no {folder}/train-images-idx3-ubyte(.gz) there")
-
-
-def _find_file(place: Path, name: str) -> Path:
-    for candidate in (place / f"{name}.gz", place / name):
-        if candidate.is_file():
-            return candidate
-    raise UsageError(f"{place}: {name}(.gz) is missing")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from neurodeploy.config import NetworkConfig
+from neurodeploy.config import NetworkConfig, SurrogateShape
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.nodes import Input
 from neurodeploy.snn.neurons import LIFNeurons, MembraneReadoutNeurons, SpikeCountReadoutNeurons
 from neurodeploy.snn.spiking_network import SpikingNetwork, sequential
-from neurodeploy.snn.surrogate import SurrogateKind
+from neurodeploy.snn.surrogate import Surrogate
 
 
 def build(config: NetworkConfig, input_node: Input, classes: int) -> SpikingNetwork:
@@ -30,7 +30,7 @@ def build(config: NetworkConfig, input_node: Input, classes: int) -> SpikingNetw
         modules += [
             (f"conv{number}", nn.Conv2d(channels, width_out, 3, padding=1, bias=False)),
             (f"norm{number}", nn.BatchNorm2d(width_out)),
-            (f"lif{number}", _neurons(config, "arctangent")),
+            (f"lif{number}", _neurons(config, config.surrogate)),
             (f"pool{number}", nn.AvgPool2d(2)),
         ]
         channels = width_out
@@ -40,17 +40,28 @@ def build(config: NetworkConfig, input_node: Input, classes: int) -> SpikingNetw
         ("flatten", nn.Flatten()),
         (f"linear{hidden}", nn.Linear(features, config.hidden[0], bias=False)),
         (f"norm{hidden}", nn.BatchNorm1d(config.hidden[0])),
-        (f"lif{hidden}", _neurons(config, "softplus")),
+        (f"lif{hidden}", _neurons(config, config.surrogate_linear)),
         (f"linear{hidden + 1}", nn.Linear(config.hidden[0], classes)),
     ]
     if config.readout == "membrane":
         modules.append(("readout", MembraneReadoutNeurons(config.steps, config.readout_decay)))
     else:
-        modules += [(f"lif{hidden + 1}", _neurons(config, "softplus")), ("readout", SpikeCountReadoutNeurons())]
+        modules += [
+            (f"lif{hidden + 1}", _neurons(config, config.surrogate_linear)),
+            ("readout", SpikeCountReadoutNeurons()),
+        ]
     return sequential(input_node, config.steps, modules)
 
 
-def _neurons(config: NetworkConfig, kind: SurrogateKind) -> LIFNeurons:
+def _neurons(config: NetworkConfig, shape: SurrogateShape) -> LIFNeurons:
     return LIFNeurons(
-        kind, config.steps, config.decay, config.threshold, config.gamma, config.reset, config.detach_reset
+        config.steps,
+        Surrogate(shape, config.gamma_rule),
+        config.decay,
+        config.threshold,
+        config.gamma,
+        config.reset,
+        config.detach_reset,
+        None if config.learn_threshold else False,
+        config.learn_decay,
     )

@@ -7,48 +7,83 @@ import math
 import torch
 from torch import nn
 
-from neurodeploy.snn.surrogate import ResetKind, SurrogateKind, integrate_and_fire
+from neurodeploy.snn.integrate import Dynamics, Fired, ResetKind, integrate_and_fire
+from neurodeploy.snn.surrogate import Surrogate
 
 SMALLEST_THRESHOLD = 0.05  # no chip stores a threshold of zero or less
 SMALLEST_GAMMA = 0.05  # gamma <= 0 would turn the surrogate gradient of Eq. 16 around; the optimiser is kept above
+SMALLEST_DECAY = 1e-3  # of a decay that is learned; one that starts at exactly 1 starts at 1 - 10^-3
 
 
 class LIFNeurons(nn.Module):
-    """LIF neurons with a parametric surrogate gradient and a learnable threshold.
+    """LIF neurons with a parametric surrogate gradient, a learnable threshold and, on request, a learnable decay.
 
-    Vth = tanh(w), one w per layer (Wang et al., NeurIPS 2022). The threshold is learned where the surrogate is the
+    Vth = tanh(w), one w per layer (Wang et al., NeurIPS 2022). By default it is learned where the surrogate is the
     arctangent (convolutional layers). Under the softplus (fully connected layers) it is fixed, as in the authors' own
     earlier code: that surrogate does not vanish far above the threshold, and its gradient drives Vth below zero.
+    decay = sigmoid(v), one v per layer, where it is learned (Fang et al., ICCV 2021).
 
     Attributes:
-        gamma: width of the surrogate gradient, learnable, kept at or above `SMALLEST_GAMMA`.
+        gamma: width of the surrogate gradient; learnable as its rule says, kept at or above `SMALLEST_GAMMA`.
     """
 
     def __init__(
         self,
-        kind: SurrogateKind,
         steps: int,
+        surrogate: Surrogate = Surrogate(),
         decay: float = 0.25,
         threshold: float = math.tanh(0.5),
         gamma: float = 1.0,
         reset: ResetKind = "zero",
         detach_reset: bool = False,
+        learn_threshold: bool | None = None,
+        learn_decay: bool = False,
     ) -> None:
         super().__init__()
-        self.kind: SurrogateKind = kind
-        self.steps, self.decay, self.reset, self.detach_reset = steps, decay, reset, detach_reset
-        self.threshold_parameter = nn.Parameter(torch.tensor(math.atanh(threshold)), requires_grad=kind == "arctangent")
-        self.gamma = nn.Parameter(torch.tensor(float(gamma)))
+        self.dynamics = Dynamics(steps, surrogate, reset, detach_reset)
+        learns = surrogate.shape != "softplus" if learn_threshold is None else learn_threshold
+        self.threshold_parameter = nn.Parameter(torch.tensor(math.atanh(threshold)), requires_grad=learns)
+        self.gamma = nn.Parameter(torch.tensor(float(gamma)), requires_grad=surrogate.learns_gamma)
+        self.fixed_decay = decay
+        self.decay_parameter: nn.Parameter | None = None
+        if learn_decay:
+            start = min(max(decay, SMALLEST_DECAY), 1 - SMALLEST_DECAY)
+            self.decay_parameter = nn.Parameter(torch.tensor(math.log(start / (1 - start))))
+
+    @property
+    def steps(self) -> int:
+        """Number of time steps T."""
+        return self.dynamics.steps
 
     @property
     def threshold(self) -> torch.Tensor:
         """Vth, scalar."""
         return torch.tanh(self.threshold_parameter)
 
-    def forward(self, current: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Spikes and potentials before reset, (T, B, …) each, from a current of (T or 1, B, …)."""
+    @property
+    def decay(self) -> torch.Tensor:
+        """epsilon of Eq. 2, scalar; double precision where it is fixed, so that it is exactly what was asked for."""
+        if self.decay_parameter is None:
+            return torch.tensor(self.fixed_decay, dtype=torch.float64, device=self.gamma.device)
+        return torch.sigmoid(self.decay_parameter)
+
+    def forward(
+        self,
+        current: torch.Tensor,
+        pool: int = 1,
+        record: bool = False,
+        threshold: torch.Tensor | None = None,
+        decay: torch.Tensor | None = None,
+    ) -> Fired:
+        """See `integrate_and_fire`; a threshold and a decay that are given replace the layer's own."""
         return integrate_and_fire(
-            current, self.threshold, self.gamma, self.decay, self.steps, self.kind, self.reset, self.detach_reset
+            current,
+            self.threshold if threshold is None else threshold,
+            self.decay if decay is None else decay,
+            self.gamma,
+            self.dynamics,
+            pool,
+            record,
         )
 
     @torch.no_grad()
@@ -69,18 +104,18 @@ class MembraneReadoutNeurons(nn.Module):
         self.steps, self.decay = steps, decay
 
     def forward(self, current: torch.Tensor) -> torch.Tensor:
-        """(B, classes) from a current of (T or 1, B, classes)."""
+        """(T, B, classes): the potential at every step, from a current of (T or 1, B, classes)."""
         potential = torch.zeros_like(current[0])
-        total = torch.zeros_like(current[0])
+        potentials = []
         for t in range(self.steps):
             potential = self.decay * potential + current[t if len(current) > 1 else 0]
-            total = total + potential
-        return total / self.steps
+            potentials.append(potential)
+        return torch.stack(potentials)
 
 
 class SpikeCountReadoutNeurons(nn.Module):
     """The output is the mean of the spikes over time."""
 
     def forward(self, spikes: torch.Tensor) -> torch.Tensor:
-        """(B, classes) from spikes of (T, B, classes)."""
-        return spikes.mean(dim=0)
+        """(T, B, classes): the spikes as they are."""
+        return spikes

@@ -5,15 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.nodes import Input
+from neurodeploy.snn.integrate import Fired
 from neurodeploy.snn.neurons import LIFNeurons, MembraneReadoutNeurons, SpikeCountReadoutNeurons
 
 INPUT = "input"
+_READOUTS = (MembraneReadoutNeurons, SpikeCountReadoutNeurons)
+
+
+class Perturbation(Protocol):
+    """What a forward pass is disturbed by; each method takes a layer's name and a value, and returns one in its place.
+
+    Names are the network's; tensors that come back may carry gradients.
+    """
+
+    def weight(self, name: str, weight: torch.Tensor) -> torch.Tensor:
+        """The weights of a convolution or a linear layer, of the same shape."""
+        ...
+
+    def threshold(self, name: str, threshold: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        """A layer's threshold: a scalar, or one per neuron of (B, *shape)."""
+        ...
+
+    def decay(self, name: str, decay: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        """A layer's decay: a scalar, or one per neuron."""
+        ...
+
+    def current(self, name: str, current: torch.Tensor, threshold: torch.Tensor, steps: int) -> torch.Tensor:
+        """What a layer of neurons receives: (1 or T, B, …)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -21,13 +48,22 @@ class Output:
     """What a forward pass puts out.
 
     Attributes:
-        logits: (B, classes).
-        spikes, potentials: layer -> (T, B, …); potentials before reset.
+        per_step: (T, B, classes), the readout at every step.
+        moments: layer -> (T, 2), means of u and u^2 before reset over samples and neurons; with gradient.
+        rates: layer -> (T,), share of neurons that fire.
+        spikes, potentials: layer -> (T, B, …), potentials before reset; empty unless recorded.
     """
 
-    logits: torch.Tensor
+    per_step: torch.Tensor
+    moments: dict[str, torch.Tensor]
+    rates: dict[str, torch.Tensor]
     spikes: dict[str, torch.Tensor]
     potentials: dict[str, torch.Tensor]
+
+    @property
+    def logits(self) -> torch.Tensor:
+        """(B, classes), the mean of the readout over time."""
+        return self.per_step.mean(dim=0)
 
 
 class SpikingNetwork(nn.Module):
@@ -62,36 +98,103 @@ class SpikingNetwork(nn.Module):
             if not sources or not set(sources) <= seen:
                 raise UsageError(f"module {name}: its sources {sources} must be given before it")
             seen.add(name)
+        self._pooled_by = self._find_pools()
 
     def sources(self, name: str) -> list[str]:
         """The names whose outputs a module receives."""
         return [source for source, target in self.edges if target == name]
 
-    def forward(self, inputs: torch.Tensor) -> Output:
+    def forward(self, inputs: torch.Tensor, record: bool = False, perturbation: Perturbation | None = None) -> Output:
         """Runs all steps.
 
         Args:
             inputs: values (integer × scale), (B, *shape) shown at every step or (T, B, *shape).
+            record: keep spikes and potentials of all layers.
+            perturbation: what is done to weights, thresholds, decays and currents on the way.
+
+        Raises:
+            UsageError: where the shape is not the network's, naming both.
         """
-        static = inputs.ndim == len(self.input.shape) + 1
-        if not static and len(inputs) != self.steps:
-            raise UsageError(f"input has {len(inputs)} steps, the network {self.steps}")
-        values = {INPUT: inputs[None] if static else inputs}
-        spikes: dict[str, torch.Tensor] = {}
-        potentials: dict[str, torch.Tensor] = {}
+        values = {INPUT: self._checked(inputs)}
+        output = Output(inputs, {}, {}, {}, {})
+        done: set[str] = set()
         result = values[INPUT]
         for name, module in self.layers.items():
+            if name in done:  # a pooling that its neurons did on the way
+                continue
             arriving = [values[source] for source in self.sources(name)]
             result = arriving[0] if len(arriving) == 1 else torch.stack(torch.broadcast_tensors(*arriving)).sum(dim=0)
             if isinstance(module, LIFNeurons):
-                result, potentials[name] = module(result)
-                spikes[name] = result
-            elif isinstance(module, MembraneReadoutNeurons | SpikeCountReadoutNeurons):
+                pooling = None if record else self._pooled_by.get(name)
+                result = self._fire(name, module, result, pooling, record, perturbation, output)
+                if pooling is not None:
+                    done.add(pooling[0])
+                    name = pooling[0]
+            elif isinstance(module, _READOUTS):
                 result = module(result)
             else:
-                result = module(result.flatten(0, 1)).unflatten(0, result.shape[:2])
+                folded = result.flatten(0, 1)
+                if perturbation is not None and isinstance(module, nn.Conv2d | nn.Linear):
+                    weight = perturbation.weight(name, module.weight)
+                    folded = functional_call(module, {"weight": weight}, (folded,))
+                else:
+                    folded = module(folded)
+                result = folded.unflatten(0, result.shape[:2])
             values[name] = result
-        return Output(result, spikes, potentials)
+        return Output(result, output.moments, output.rates, output.spikes, output.potentials)
+
+    def _fire(
+        self,
+        name: str,
+        module: LIFNeurons,
+        current: torch.Tensor,
+        pooling: tuple[str, int] | None,
+        record: bool,
+        perturbation: Perturbation | None,
+        output: Output,
+    ) -> torch.Tensor:
+        threshold: torch.Tensor | None = None
+        decay: torch.Tensor | None = None
+        if perturbation is not None:
+            shape = current.shape[2:]
+            threshold = perturbation.threshold(name, module.threshold, shape)
+            decay = perturbation.decay(name, module.decay, shape)
+            current = perturbation.current(name, current, module.threshold, self.steps)
+        fired: Fired = module(current, pooling[1] if pooling else 1, record, threshold, decay)
+        output.moments[name], output.rates[name] = fired.moments, fired.rates
+        if record:
+            output.spikes[name], output.potentials[name] = fired.spikes, fired.potentials
+        return fired.spikes
+
+    def _checked(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(1 or T, B, *shape)."""
+        expected = len(self.input.shape) + 1
+        if tuple(inputs.shape[-len(self.input.shape) :]) != self.input.shape or inputs.ndim - expected not in (0, 1):
+            raise UsageError(
+                f"input of shape {tuple(inputs.shape)}: (B, *{self.input.shape}) or (T, B, *{self.input.shape}) is expected"
+            )
+        if inputs.ndim > expected and len(inputs) != self.steps:
+            raise UsageError(f"input has {len(inputs)} steps, the network {self.steps}")
+        return inputs if inputs.ndim > expected else inputs[None]
+
+    def _find_pools(self) -> dict[str, tuple[str, int]]:
+        """Neurons -> (average pooling that alone reads them, its size)."""
+        found: dict[str, tuple[str, int]] = {}
+        for name, module in self.layers.items():
+            readers = [target for source, target in self.edges if source == name]
+            if not isinstance(module, LIFNeurons) or len(readers) != 1 or self.sources(readers[0]) != [name]:
+                continue
+            pool = self.layers[readers[0]]
+            if not isinstance(pool, nn.AvgPool2d) or pool.padding not in (0, (0, 0)) or pool.ceil_mode:
+                continue
+            sizes = {
+                size
+                for given in (pool.kernel_size, pool.stride)
+                for size in (given if isinstance(given, tuple) else (given,))
+            }
+            if len(sizes) == 1 and pool.divisor_override is None:
+                found[name] = (readers[0], sizes.pop())
+        return found
 
 
 def sequential(input_node: Input, steps: int, modules: Iterable[tuple[str, nn.Module]]) -> SpikingNetwork:

@@ -1,128 +1,98 @@
-"""Parametric surrogate gradients (PSG): Eq. 11, 12, 16 and 17 of arXiv:2304.13289, and the neuron that uses them.
+"""Surrogate gradients: parametric ones (PSG, Eq. 11, 12, 16 and 17 of arXiv:2304.13289), their variants, and others.
 
-The forward pass is the step function, o = 1[u > Vth]. Backward, with x = u - Vth and a learnable gamma per layer:
+The forward pass is the step function, o = 1[u > Vth]. Backward, with x = u - Vth and a width gamma, do/du is replaced
+by a slope, and do/dgamma by what `GammaRule` says:
 
-    convolutional layers    do/du = do/dgamma = 1 / (1 + (gamma x)^2)       (Eq. 11, 12; from an arctangent)
-    fully connected layers  do/du = do/dgamma = 1 / (1 + exp(-gamma x))     (Eq. 16, 17; from a softplus)
+    shape          do/du
+    arctangent     1 / (1 + (gamma x)^2)                                  (Eq. 11; convolutional layers)
+    softplus       1 / (1 + exp(-gamma x))                                (Eq. 16; fully connected layers)
+    rectangle      gamma where |x| < 1 / (2 gamma), else 0                (Wu et al. 2018)
+    triangle       gamma max(0, 1 - gamma |x|)                            (Esser et al. 2016)
+    sigmoid        gamma s (1 - s), s = 1 / (1 + exp(-gamma x))           (Zenke & Ganguli 2018, among others)
+    fast_sigmoid   1 / (1 + gamma |x|)^2                                  (Zenke & Ganguli 2018)
+    dspike         gamma (1 - tanh(gamma x)^2) / (2 tanh(gamma / 2)) where |x| <= 1/2, else 0      (Li et al. 2021)
 
-The paper rescales both derivatives to a maximum of 1, and with that drops the factor x from do/dgamma; this is its
-literal form.
+The paper rescales both of its derivatives to a maximum of 1, and with that drops the factor x from do/dgamma. Since
+gamma does not enter the forward pass, no choice is the true gradient; four are offered:
+
+    rule         do/dgamma
+    literal      the slope itself (Eq. 12 and 17): gamma is pushed like a bias, dL/dgamma = -dL/dVth
+    principled   the derivative of one function f with do/du = df/dx, do/dgamma = df/dgamma:
+                   arctangent  f = arctan(gamma x) / pi + 1/2, the relaxation of the step; so do/du is
+                               gamma / (pi (1 + (gamma x)^2)) here and do/dgamma = x / (pi (1 + (gamma x)^2))
+                   softplus    f = log(1 + exp(gamma x)) / gamma, do/dgamma = (gamma x s - log(1 + exp(gamma x))) / gamma^2
+    odd          arctangent: Eq. 10 rescaled to a maximum of 1 with its sign, 2 gamma x / (1 + (gamma x)^2); softplus:
+                 as principled (Eq. 15 is unbounded, no rescaling bounds it)
+    frozen       none
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
-from torch.autograd.function import once_differentiable
+from torch.nn.functional import softplus
 
-SurrogateKind = Literal["arctangent", "softplus"]
-ResetKind = Literal["zero", "subtract"]
+from neurodeploy.config import SurrogateShape
+from neurodeploy.errors import unknown_name
+
+GammaRule = Literal["literal", "principled", "odd", "frozen"]
+SHAPES: tuple[str, ...] = get_args(SurrogateShape)
+RULES: tuple[str, ...] = get_args(GammaRule)
 
 
-def surrogate_slope(kind: SurrogateKind, distance: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
-    """do/du, and in the paper's rescaled form also do/dgamma.
+@dataclass(frozen=True)
+class Surrogate:
+    """A surrogate gradient by name; see the table above.
 
-    Args:
-        kind: "arctangent" (Eq. 11) or "softplus" (Eq. 16).
-        distance: u - Vth, any shape.
-        gamma: scalar, positive.
+    Raises:
+        UsageError: for a name that is not in the tables.
     """
-    if kind == "arctangent":
-        return (distance * gamma).square_().add_(1.0).reciprocal_()
-    return torch.sigmoid(distance * gamma)
 
+    shape: SurrogateShape = "arctangent"
+    rule: GammaRule = "literal"
 
-def integrate_and_fire(
-    current: torch.Tensor,
-    threshold: torch.Tensor,
-    gamma: torch.Tensor,
-    decay: float,
-    steps: int,
-    kind: SurrogateKind,
-    reset: ResetKind = "zero",
-    detach_reset: bool = False,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """A layer of LIF neurons over all time steps, one node of the autograd graph with BPTT written out.
+    def __post_init__(self) -> None:
+        if self.shape not in SHAPES:
+            raise unknown_name("surrogate", self.shape, SHAPES)
+        if self.rule not in RULES:
+            raise unknown_name("gamma rule", self.rule, RULES)
 
-    u[t] = decay * u[t-1] * (1 - o[t-1]) + current[t] (reset "zero"), or decay * (u[t-1] - Vth * o[t-1]) + current[t]
-    (reset "subtract"); o[t] = 1[u[t] > Vth].
+    @property
+    def learns_gamma(self) -> bool:
+        """Whether gamma gets a gradient: only in the paper's two shapes, unless frozen."""
+        return self.rule != "frozen" and self.shape in ("arctangent", "softplus")
 
-    Args:
-        current: (T, B, …), or (1, B, …) where it is the same at every step.
-        threshold: scalar Vth, gets a gradient.
-        gamma: scalar, gets a gradient.
-        detach_reset: no gradient through the reset path.
+    def slope(self, distance: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
+        """do/du at distance = u - Vth, any shape; gamma is a positive scalar."""
+        if self.shape == "arctangent":
+            slope = (distance * gamma).square_().add_(1.0).reciprocal_()
+            return slope.mul_(gamma / math.pi) if self.rule == "principled" else slope
+        if self.shape == "softplus":
+            return torch.sigmoid(distance * gamma)
+        if self.shape == "rectangle":
+            return (distance.abs() * gamma < 0.5).to(distance.dtype) * gamma
+        if self.shape == "triangle":
+            return (1 - (distance * gamma).abs_()).clamp_(min=0).mul_(gamma)
+        if self.shape == "sigmoid":
+            high = torch.sigmoid(distance * gamma)
+            return gamma * high * (1 - high)
+        if self.shape == "fast_sigmoid":
+            return (distance * gamma).abs_().add_(1.0).square_().reciprocal_()
+        inside = (distance.abs() <= 0.5).to(distance.dtype)
+        return inside * (1 - torch.tanh(distance * gamma).square()) * (gamma / (2 * torch.tanh(gamma / 2)))
 
-    Returns:
-        Spikes and potentials before reset, both (T, B, …).
-    """
-    layer = _IntegrateAndFire.apply(  # type: ignore[no-untyped-call]
-        current, threshold, gamma, decay, steps, kind, reset, detach_reset
-    )
-    spikes, potentials = layer
-    return spikes, potentials
-
-
-class _IntegrateAndFire(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        current: torch.Tensor,
-        threshold: torch.Tensor,
-        gamma: torch.Tensor,
-        decay: float,
-        steps: int,
-        kind: SurrogateKind,
-        reset: ResetKind,
-        detach_reset: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        static = current.shape[0] == 1 and steps > 1
-        potentials = current.new_empty((steps, *current.shape[1:]))
-        spikes = torch.empty_like(potentials)
-        potentials[0] = current[0]
-        for t in range(steps):
-            if t:
-                torch.mul(potentials[t - 1], decay, out=potentials[t])
-                if reset == "zero":
-                    potentials[t].masked_fill_(spikes[t - 1] > 0, 0.0)
-                else:
-                    potentials[t].sub_(spikes[t - 1] * (decay * threshold))
-                potentials[t].add_(current[0 if static else t])
-            torch.gt(potentials[t], threshold, out=spikes[t])
-        ctx.save_for_backward(potentials, spikes, threshold, gamma)
-        ctx.settings = (decay, kind, reset, detach_reset, static)
-        return spikes, potentials
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_spikes: torch.Tensor, grad_potentials: torch.Tensor) -> tuple[Any, ...]:
-        """Eq. 7, 18, 19 and 20 with the temporal and the reset path of BPTT, from the last step to the first."""
-        potentials, spikes, threshold, gamma = ctx.saved_tensors
-        decay, kind, reset, detach_reset, static = ctx.settings
-        grad_current = torch.zeros_like(potentials[:1]) if static else torch.empty_like(potentials)
-        grad_threshold = torch.zeros_like(threshold)
-        grad_gamma = torch.zeros_like(gamma)
-        later: torch.Tensor | None = None  # dL/du[t+1]
-        for t in reversed(range(len(potentials))):
-            to_spike = grad_spikes[t]
-            if later is not None and not detach_reset:
-                reset_path = potentials[t] if reset == "zero" else threshold
-                to_spike = torch.addcmul(to_spike, later, reset_path, value=-decay)
-            slope = surrogate_slope(kind, potentials[t] - threshold, gamma).mul_(to_spike)
-            total = slope.sum()
-            grad_threshold -= total
-            grad_gamma += total
-            here = slope.add_(grad_potentials[t])
-            if later is not None:
-                if reset == "zero":
-                    here.addcmul_(later, 1 - spikes[t], value=decay)
-                else:
-                    here.add_(later, alpha=decay)
-                    grad_threshold -= decay * (later * spikes[t]).sum()
-            if static:
-                grad_current[0] += here
-            else:
-                grad_current[t] = here
-            later = here
-        return grad_current, grad_threshold, grad_gamma, None, None, None, None, None
+    def gamma_slope(self, distance: torch.Tensor, gamma: torch.Tensor, slope: torch.Tensor) -> torch.Tensor | None:
+        """do/dgamma at distance = u - Vth, given the slope there; None where gamma does not learn."""
+        if not self.learns_gamma:
+            return None
+        if self.rule == "literal":
+            return slope
+        if self.shape == "softplus":
+            scaled = distance * gamma
+            return (scaled * slope - softplus(scaled)) / gamma.square()
+        if self.rule == "principled":
+            return distance * slope / gamma
+        return 2 * gamma * distance * slope

@@ -84,7 +84,8 @@ def _node(layer: nn.Module) -> Node:
             )
         return Flatten()
     if isinstance(layer, LIFNeurons):
-        return LIF(layer.decay, float(layer.threshold.detach().double()), layer.reset)
+        decay, threshold = (float(part.detach().double()) for part in (layer.decay, layer.threshold))
+        return LIF(decay, threshold, layer.dynamics.reset)
     if isinstance(layer, MembraneReadoutNeurons):
         return MembraneReadout(layer.decay)
     if isinstance(layer, SpikeCountReadoutNeurons):

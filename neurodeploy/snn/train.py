@@ -22,7 +22,7 @@ from neurodeploy.errors import FileFormatError, UsageError
 from neurodeploy.snn.model_file import read_tensors
 from neurodeploy.snn.networks import build
 from neurodeploy.snn.neurons import LIFNeurons
-from neurodeploy.snn.potential import potential_loss
+from neurodeploy.snn.potential import gaussian_divergence, potential_loss
 from neurodeploy.snn.spiking_network import SpikingNetwork
 
 LAST = "last.ckpt"
@@ -153,7 +153,7 @@ class _TrainingModule(pl.LightningModule):
         images, labels = batch
         output = self.network(images)
         classification = torch.nn.functional.cross_entropy(output.logits, labels)
-        adjustment = potential_loss(output.potentials.values())
+        adjustment = potential_loss(gaussian_divergence(moments) for moments in output.moments.values())
         loss = classification + self.config.train.potential_weight * adjustment
         self._add("train_loss", loss, len(labels))
         self._add("potential_loss", adjustment, len(labels))
@@ -171,8 +171,8 @@ class _TrainingModule(pl.LightningModule):
         self._add("validation_loss", torch.nn.functional.cross_entropy(output.logits, labels), len(labels))
         self._add("validation_accuracy", (output.logits.argmax(dim=1) == labels).float().mean(), len(labels))
         self._add("validation_images", 1.0, len(labels))
-        for name, spikes in output.spikes.items():
-            self._add(f"rate.{name}", spikes.mean(), len(labels))
+        for name, rates in output.rates.items():
+            self._add(f"rate.{name}", rates.mean(), len(labels))
 
     def on_validation_epoch_end(self) -> None:
         row = {"epoch": float(self.current_epoch + 1)}

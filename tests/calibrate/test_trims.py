@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from neurodeploy import hw_models
 from neurodeploy.calibrate.device import Device, RackCodes, virtual_rack
 from neurodeploy.calibrate.trims import calibrate_trims
-from neurodeploy.data.images import load_data_set
+from neurodeploy.config import DataConfig
+from neurodeploy.data.sources import load_data_set
 from neurodeploy.deployment import prepare
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models.noise import NoiseModel, VirtualChip
@@ -23,7 +24,7 @@ from neurodeploy.snn.model_file import Model
 
 CHIPS = {"loihi2": "lava", "mixed-signal": "rockpool"}
 COUNT = 6
-DATA = load_data_set("digits", None, 0.1, 0)
+DATA = load_data_set(DataConfig(), 4, 0)
 MEASUREMENT, SELECTION = DATA.train.samples[:48], DATA.validation.samples
 LABELS = DATA.validation.labels
 

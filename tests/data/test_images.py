@@ -6,23 +6,22 @@ import gzip
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
+from writers import idx_bytes as idx
 
+from neurodeploy.config import DataConfig
 from neurodeploy.data.dataset import DATA_ROOT_VARIABLE, DataSet, Split
-from neurodeploy.data.images import load_data_set, read_idx
+from neurodeploy.data.images import read_idx
+from neurodeploy.data.sources import load_data_set
 from neurodeploy.errors import FileFormatError, UsageError
 
 NAMES = [f"{part}-{kind}" for part in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
 WriteSet = Callable[..., Path]
-
-
-def idx(values: NDArray[np.uint8]) -> bytes:
-    """The idx file of an array."""
-    return bytes((0, 0, 8, values.ndim)) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
 
 
 def write(path: Path, content: bytes, compressed: bool = False) -> None:
@@ -54,8 +53,12 @@ def rows(*splits: Split) -> list[tuple[bytes, int]]:
     return [(image.tobytes(), int(label)) for s in splits for image, label in zip(s.samples, s.labels, strict=True)]
 
 
+def load(name: str, root: Path | str | None = None, seed: int = 0, **options: Any) -> DataSet:
+    return load_data_set(DataConfig(name=name, root=None if root is None else str(root), **options), 4, seed)
+
+
 def digits(validation: float = 0.1, seed: int = 0) -> DataSet:
-    return load_data_set("digits", None, validation, seed)
+    return load("digits", None, seed, validation=validation)
 
 
 def test_digits_are_those_of_scikit_learn_each_exactly_once() -> None:
@@ -94,13 +97,15 @@ def test_the_validation_share_is_rounded_but_never_empty(share: float, kept: int
 
 
 def test_a_validation_share_that_leaves_nothing_to_train_on_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"data\.validation=0\.9999: leaves none of 1437 images"):
+    with pytest.raises(UsageError, match=r"data\.validation=0\.9999: leaves none of 1437 samples of digits"):
         digits(0.9999)
 
 
 def test_an_unknown_data_set_is_named_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"unknown data set 'mnst': did you mean mnist.* known: digits, fashion-mnist"):
-        load_data_set("mnst", None, 0.1, 0)
+    with pytest.raises(
+        UsageError, match=r"unknown data set 'mnst': did you mean mnist.* known: cifar-10, cifar-100, digits"
+    ):
+        load("mnst")
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -110,8 +115,8 @@ def test_idx_files_are_read_by_value(
 ) -> None:
     for file, values in zip(NAMES, arrays, strict=True):
         write(tmp_path / place / file, idx(values), compressed)
-    data = load_data_set(name, str(tmp_path), 0.25, 3)
-    assert (data.name, data.classes, data.input.shape, data.input.bits) == (name, 3, (1, 4, 6), 5)
+    data = load(name, tmp_path, 3, validation=0.25)
+    assert (data.name, data.classes, data.input.shape, data.input.bits) == (f"{name}-20/6", 10, (1, 4, 6), 5)
     assert data.input.scale == 1 / 31
 
     def five_bits(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -129,7 +134,7 @@ def test_grey_levels_are_rounded_to_the_nearest_of_32(folder: Path) -> None:
     for part in ("train", "t10k"):
         write(folder / "mnist" / f"{part}-images-idx3-ubyte", idx(np.repeat(grey, 2, axis=0)))
         write(folder / "mnist" / f"{part}-labels-idx1-ubyte", idx(np.array([0, 1], dtype=np.uint8)))
-    got = load_data_set("mnist", str(folder), 0.5, 0).test.samples[0].ravel()
+    got = load("mnist", folder, validation=0.5).test.samples[0].ravel()
     assert [got[level] for level in (0, 127, 128, 255)] == [0, 15, 16, 31]
     assert got.tolist() == [round(level * 31 / 255) for level in range(256)]
 
@@ -138,33 +143,32 @@ def test_the_root_comes_from_the_argument_else_from_the_environment(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(DATA_ROOT_VARIABLE, str(folder))
-    assert len(load_data_set("mnist", None, 0.1, 0).test.labels) == 6
+    assert len(load("mnist").test.labels) == 6
     with pytest.raises(UsageError, match=r"--data-root .*/elsewhere: no mnist/train-images"):
-        load_data_set("mnist", str(folder / "elsewhere"), 0.1, 0)
+        load("mnist", folder / "elsewhere")
     monkeypatch.delenv(DATA_ROOT_VARIABLE)
     with pytest.raises(UsageError, match=rf"mnist needs --data-root FOLDER \(or {DATA_ROOT_VARIABLE}\)"):
-        load_data_set("mnist", None, 0.1, 0)
+        load("mnist")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_missing_file_is_named(name: str, folder: Path) -> None:
     (folder / "mnist" / name).unlink()
-    match = "no mnist/train-images" if name.startswith("train-images") else rf"{name}\(\.gz\) is missing"
-    with pytest.raises(UsageError, match=match):
-        load_data_set("mnist", str(folder), 0.1, 0)
+    with pytest.raises(UsageError, match=rf"/mnist: {name}\(\.gz\) is missing; data\.download=true fetches it"):
+        load("mnist", folder)
 
 
 @pytest.mark.parametrize("change", [-1, 1])
 def test_another_number_of_labels_than_images_is_refused(change: int, folder: Path) -> None:
     write(folder / "mnist" / "t10k-labels-idx1-ubyte", idx(np.zeros(6 + change, dtype=np.uint8)))
     with pytest.raises(FileFormatError, match=f"mnist: 6 t10k images but {6 + change} labels"):
-        load_data_set("mnist", str(folder), 0.1, 0)
+        load("mnist", folder)
 
 
 def test_test_images_of_another_size_are_refused(folder: Path) -> None:
     write(folder / "mnist" / "t10k-images-idx3-ubyte", idx(np.zeros((6, 4, 5), dtype=np.uint8)))
     with pytest.raises(FileFormatError, match=r"mnist: train images of \(4, 6\) but t10k images of \(4, 5\)"):
-        load_data_set("mnist", str(folder), 0.1, 0)
+        load("mnist", folder)
 
 
 GOOD = idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from neurodeploy.config import ExperimentConfig, parse_config
+from neurodeploy.config import DataConfig, ExperimentConfig, parse_config
 from neurodeploy.data.dataset import DataSet, Split
-from neurodeploy.data.images import load_data_set
+from neurodeploy.data.sources import load_data_set
 
 
 class Untouchable:
@@ -36,7 +36,7 @@ def tiny_config() -> Any:
 @pytest.fixture(scope="session")
 def tiny_data() -> DataSet:
     """40 digits to train on and 30 to validate; the test split may not be read."""
-    data = load_data_set("digits", None, 0.1, 0)
+    data = load_data_set(DataConfig(), 4, 0)
     train, validation = data.train, data.validation
     return DataSet(
         "digits",

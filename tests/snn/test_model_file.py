@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from neurodeploy.config import ExperimentConfig, NetworkConfig
+from neurodeploy.config import DataConfig, ExperimentConfig, NetworkConfig
 from neurodeploy.data.dataset import DataSet
-from neurodeploy.data.images import load_data_set
+from neurodeploy.data.sources import load_data_set
 from neurodeploy.errors import FileFormatError, NeurodeployError
 from neurodeploy.snn.model_file import Model, load_model, make_model, save_model
 from neurodeploy.snn.networks import build
@@ -26,7 +26,7 @@ Tamper = Callable[[dict[str, Any]], None]
 
 @pytest.fixture(scope="module")
 def data() -> DataSet:
-    return load_data_set("digits", None, 0.1, 0)
+    return load_data_set(DataConfig(), 4, 0)
 
 
 @pytest.fixture(scope="module")

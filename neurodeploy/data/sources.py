@@ -1,0 +1,74 @@
+"""Data sets by name: read, split, encoded, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from neurodeploy.config import DataConfig
+from neurodeploy.data.augment import check_augmentation
+from neurodeploy.data.dataset import DataSet, Split, check_data_set
+from neurodeploy.data.encoding import EncodedSplit
+from neurodeploy.data.images import load_cifar, load_digits, load_idx_set
+from neurodeploy.data.own import load_npz
+from neurodeploy.data.places import Loaded
+from neurodeploy.data.recordings import RECORDINGS, load_recordings
+from neurodeploy.errors import UsageError, unknown_name
+from neurodeploy.ir.nodes import Input
+
+SOURCES: Mapping[str, Callable[[DataConfig, int], Loaded]] = {
+    "digits": load_digits,
+    "mnist": lambda config, steps: load_idx_set("mnist", config),
+    "fashion-mnist": lambda config, steps: load_idx_set("fashion-mnist", config),
+    "cifar-10": lambda config, steps: load_cifar(10, config),
+    "cifar-100": lambda config, steps: load_cifar(100, config),
+} | {name: partial(load_recordings, name) for name in RECORDINGS}
+
+
+def load_data_set(config: DataConfig, steps: int, seed: int) -> DataSet:
+    """The data set of a configuration, ready to train on.
+
+    Args:
+        steps: T, the steps of a network: of recordings as many frames, of encoded values as many steps.
+        seed: of the split into training and validation, and of the spikes of "rate".
+
+    Raises:
+        UsageError: for an unknown name, missing files, options that do not suit the data, or data that cannot be
+            trained on; FileFormatError naming damaged files; MissingBackendError where recordings need tonic.
+    """
+    if config.name in SOURCES:
+        loaded = SOURCES[config.name](config, steps)
+    elif Path(config.name).suffix == ".npz":
+        loaded = load_npz(config, steps)
+    else:
+        raise unknown_name("data set", config.name, [*SOURCES, "the path of a .npz"])
+    check_augmentation(config.augment, loaded.input.shape, loaded.train.temporal)
+    train, validation = (loaded.train, loaded.validation) if loaded.validation else _held_out(loaded, config, seed)
+    data = DataSet(loaded.reported_name, loaded.input, loaded.classes, train, validation, loaded.test)
+    return check_data_set(data if config.encoding == "direct" else _encoded(data, config, steps, seed))
+
+
+def _held_out(loaded: Loaded, config: DataConfig, seed: int) -> tuple[Split, Split]:
+    count = max(1, round(config.validation * len(loaded.train)))
+    if 0 < len(loaded.train) <= count:
+        raise UsageError(
+            f"data.validation={config.validation}: leaves none of {len(loaded.train)} samples of "
+            f"{loaded.reported_name} for training"
+        )
+    order = np.random.default_rng(seed).permutation(len(loaded.train))
+    return loaded.train.take(order[count:]), loaded.train.take(order[:count])
+
+
+def _encoded(data: DataSet, config: DataConfig, steps: int, seed: int) -> DataSet:
+    if data.train.temporal:
+        raise UsageError(
+            f"data.encoding={config.encoding}: {data.name} changes over time already; only direct is allowed"
+        )
+    splits = [
+        EncodedSplit(split.samples, split.labels, config.encoding, steps, data.input.scale, (seed, name))  # type: ignore[arg-type]
+        for name, split in (("train", data.train), ("validation", data.validation), ("test", data.test))
+    ]
+    return DataSet(data.name, Input(data.input.shape), data.classes, *splits)
