@@ -53,6 +53,8 @@ class ChipModel:
         threshold_max, bias_mantissa_max: register limits (fixed point only).
         bias_exponents: the smallest and the largest that are used (fixed point only).
         trim: the knob for calibration, or None.
+        capacitance: of a neuron's membrane, farad (for kT/C noise), or None.
+        threshold_volts: the swing of the membrane's voltage from rest to the nominal threshold, volt, or None.
         evidence: what a number obtained with this model rests on.
         sources: limit -> paper, table, or how it was established.
     """
@@ -67,6 +69,8 @@ class ChipModel:
     threshold_max: int | None = None
     bias_mantissa_max: int | None = None
     bias_exponents: tuple[int, int] | None = None
+    capacitance: float | None = None
+    threshold_volts: float | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
 
     @property

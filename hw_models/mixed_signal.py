@@ -10,9 +10,12 @@ CHIP = ChipModel(
     resets=("zero", "subtract"),
     trim=Trim("threshold", per="neuron", bits=7, span=1.0),
     evidence="modelled",
+    capacitance=1e-12,
+    threshold_volts=0.3,
     sources={
         "neuron": "discrete-time LIF of arXiv:2304.13289, Eq. 2 and 3; both reset modes of Rockpool 3.1.0",
         "weights": "ours: 12 bits, fine enough to stand for a continuous weight and coarse enough for exact sums",
+        "capacitance": "ours, illustrative: 1 pF and a swing of 0.3 V, the order of analogue neurons; no chip is meant",
         "trim": "ours: 7 bits over ±100 % of the nominal threshold; no particular chip is meant",
     },
 )

@@ -1,139 +1,149 @@
-"""The noise vocabulary, sorted by when it is drawn: mismatch once per chip, thermal noise at every step.
+"""NoiseModel: how far virtual chips are from nominal and how noisy they are, one magnitude per noise of the vocabulary.
 
-A level of 0 is bit-identical to no noise, and the draw itself does not depend on the level: a chip at level 0.2 is the
-same chip as at 0.1, twice as far from nominal.
+What each magnitude means is in `hw_models.noise_terms`. A level of 0 is bit-identical to no noise, and a draw does not
+depend on the level: a chip at level 0.2 is the same chip as at 0.1, twice as far from nominal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from neurodeploy.errors import UsageError
-from neurodeploy.hw_models.chip import ChipModel
-from neurodeploy.hw_models.random import frozen_normals, step_normals
-from neurodeploy.ir.arrays import FloatArray, Shape, frozen_floats, frozen_ints
-from neurodeploy.ir.program import DECAY_ONE, VOLTAGE_UNIT_BITS, FixedPointNeurons, Layer, Program
-from neurodeploy.ir.synapses import Synapses
+from neurodeploy.errors import UsageError, unknown_name
+from neurodeploy.hw_models.noise_terms import NOISE_TERMS
+from neurodeploy.ir.program import Program
+
+Distribution = Literal["gaussian", "lognormal"]
+DecayAs = Literal["eps", "tau"]
+Direction = Literal["hotter", "colder"]
+
+NOISES = tuple(NOISE_TERMS)
+NOMINAL_TEMPERATURE = 300.0  # K
 
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """How far virtual chips are from nominal, and how noisy they are.
+    """Magnitudes, then options that say how they act. The magnitudes' equations and units: `NOISE_TERMS`.
 
     Attributes:
-        mismatch: standard deviation of every firing neuron's threshold and decay, relative to the nominal value;
-            Gaussian, drawn once per chip (Büchel et al., Sci. Rep. 11, 2021; arXiv:2304.13289, section 4.6). Thresholds
-            are clipped at 0 and decays to [0, 1].
-        weight_mismatch: the same for every synaptic weight, rounded to the weight grid of the Program. A convolution's
-            kernel is one set of synapses that its neurons share, so that a kernel value deviates as one.
-        thermal: standard deviation of a Gaussian added to every firing neuron's input at every step, relative to the
-            layer's nominal threshold; drawn anew for every chip, layer, step and sample.
+        distribution: of all mismatch factors F with mean 1 and standard deviation x: "gaussian", F = 1 + x N, or
+            "lognormal", F = exp(s N - s²/2) with s² = ln(1 + x²).
+        decay_as: what a mismatch of decays multiplies: the decay itself ("eps", clipped to [0, 1]) or its time constant
+            ("tau", decay^(1/F)). At a decay of 0.9 the same level moves the decay ten times less as tau.
+        correlation_length: of the neurons' mismatch over a core, in neuron pitches: correlation exp(-d²/(2 L²)) at
+            distance d, neurons lying row by row on the smallest square. 0: none.
+        core_size: neurons per core, counted row by row within a layer; 0: each layer is a core.
+        age: hours since the chip was as it was meant; `drift` grows with it.
+        temperature_direction: whether the chip is `temperature` kelvin hotter or colder than nominal.
+        temperature_threshold, temperature_tau: relative change of thresholds and time constants, per kelvin.
+        temperature_spread: standard deviation of both between neurons, relative to their value.
+        layers: the layers that have noise, () for all. The readout's noise belongs to the last layer.
+
+    Raises:
+        UsageError: for a negative or non-finite level, or one past its limit; for an option that does not exist.
     """
 
     mismatch: float = 0.0
     weight_mismatch: float = 0.0
     thermal: float = 0.0
+    threshold_mismatch: float = 0.0
+    decay_mismatch: float = 0.0
+    bias_mismatch: float = 0.0
+    gain_mismatch: float = 0.0
+    core_mismatch: float = 0.0
+    core_gain_mismatch: float = 0.0
+    quantization: float = 0.0
+    temperature: float = 0.0
+    supply: float = 0.0
+    drift: float = 0.0
+    dead_neurons: float = 0.0
+    stuck_neurons: float = 0.0
+    dead_synapses: float = 0.0
+    stuck_synapses: float = 0.0
+    ktc: float = 0.0
+    flicker: float = 0.0
+    spike_loss: float = 0.0
+    spike_jitter: float = 0.0
+    background_spikes: float = 0.0
+    readout: float = 0.0
+    distribution: Distribution = "gaussian"
+    decay_as: DecayAs = "eps"
+    correlation_length: float = 0.0
+    core_size: int = 0
+    age: float = 1.0
+    temperature_direction: Direction = "hotter"
+    temperature_threshold: float = -0.002
+    temperature_tau: float = 1 / 300
+    temperature_spread: float = 0.1
+    layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in NOISES:
             level = getattr(self, name)
             if not (np.isfinite(level) and level >= 0):
                 raise UsageError(f"noise {name}={level}: a level is finite and not negative")
+            limit = NOISE_TERMS[name].limit
+            if limit is not None and level > limit:
+                raise UsageError(f"noise {name}={level}: at most {limit:g}, it is a {NOISE_TERMS[name].unit}")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise unknown_name(name, str(getattr(self, name)), allowed)
+        for name in ("temperature_threshold", "temperature_tau"):
+            if not np.isfinite(getattr(self, name)):
+                raise UsageError(f"noise option {name}={getattr(self, name)}: a finite number is expected")
+        for name in ("correlation_length", "core_size", "age", "temperature_spread"):
+            if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise UsageError(f"noise option {name}={getattr(self, name)}: finite and not negative is expected")
+        if self.core_size != int(self.core_size):
+            raise UsageError(f"noise option core_size={self.core_size}: a whole number of neurons is expected")
+        if self.temperature_direction == "colder" and self.temperature > NOMINAL_TEMPERATURE:
+            raise UsageError(f"noise temperature={self.temperature}: colder than {NOMINAL_TEMPERATURE:g} K by more")
+        names = (self.layers,) if isinstance(self.layers, str) else self.layers
+        object.__setattr__(self, "layers", tuple(names))
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """The noises with a level above 0."""
+        return tuple(name for name in NOISES if getattr(self, name) > 0)
+
+    def acts_on(self, layer: str) -> bool:
+        """Whether a layer is among those that have noise."""
+        return not self.layers or layer in self.layers
+
+    def check_layers(self, program: Program) -> None:
+        """Raises UsageError naming the nearest layer where `layers` names one that the program has not."""
+        known = [layer.name for layer in program.layers]
+        for name in self.layers:
+            if name not in known:
+                raise unknown_name("layer", name, known)
 
 
-NOISES = ("mismatch", "weight_mismatch", "thermal")
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "distribution": get_args(Distribution),
+    "decay_as": get_args(DecayAs),
+    "temperature_direction": get_args(Direction),
+}
+OPTIONS = tuple(field.name for field in fields(NoiseModel) if field.name not in NOISES)
 
 
-@dataclass(frozen=True)
-class VirtualChip:
-    """One chip of a population: its model, its noise, and which one it is."""
+def parse_option(name: str, text: str) -> Any:
+    """The value of an option as typed, `layers` as names with + or commas between; `NoiseModel` checks its range.
 
-    model: ChipModel
-    noise: NoiseModel
-    chip_id: int
-    seed: int = 0
-
-    def realise(self, program: Program) -> Program:
-        """The Program with this chip's own thresholds, decays and weights."""
-        return replace(program, layers=tuple(self._realise_layer(layer) for layer in program.layers))
-
-    def thermal(self, program: Program, trial: int = 0) -> ThermalNoise | None:
-        """The noise on the inputs of the nominal `program`'s neurons, or None at level 0.
-
-        It scales with the threshold that was meant, not with this chip's own.
-        """
-        if self.noise.thermal == 0:
-            return None
-        unit = 2**VOLTAGE_UNIT_BITS if program.fixed_point else 1
-        deviations = {
-            layer.name: self.noise.thermal * unit * float(np.mean(layer.neurons.threshold))
-            for layer in program.layers
-            if layer.fires
-        }
-        return ThermalNoise(deviations, self.chip_id, self.seed, trial, program.fixed_point)
-
-    def _realise_layer(self, layer: Layer) -> Layer:
-        synapses = layer.synapses
-        if self.noise.weight_mismatch > 0:
-            synapses = tuple(self._deviating_weights(layer.name, one) for one in synapses)
-        if not layer.fires or self.noise.mismatch == 0:
-            return replace(layer, synapses=synapses)
-        threshold = self._deviating(layer, "threshold", self.noise.mismatch)
-        decay = self._deviating(layer, "decay", self.noise.mismatch)
-        neurons = layer.neurons
-        if isinstance(neurons, FixedPointNeurons):
-            kept = (DECAY_ONE - neurons.voltage_decay) * decay
-            neurons = replace(
-                neurons,
-                threshold=frozen_ints(np.rint(np.maximum(neurons.threshold * threshold, 0)).astype(np.int64)),
-                voltage_decay=frozen_ints(DECAY_ONE - np.rint(np.clip(kept, 0, DECAY_ONE)).astype(np.int64)),
-            )
-        else:
-            neurons = replace(
-                neurons,
-                threshold=frozen_floats(np.maximum(neurons.threshold * threshold, 0)),
-                decay=frozen_floats(np.clip(neurons.decay * decay, 0, 1)),
-            )
-        return replace(layer, synapses=synapses, neurons=neurons)
-
-    def _deviating(self, layer: Layer, parameter: str, level: float) -> FloatArray:
-        """1 + level * N(0, 1) for every neuron."""
-        return 1 + level * self._draw(layer.shape, layer.name, parameter)
-
-    def _deviating_weights(self, layer: str, synapses: Synapses) -> Synapses:
-        limit = self.model.weight_max
-        factor = 1 + self.noise.weight_mismatch * self._draw(
-            synapses.weight.shape, layer, f"weight:{synapses.name}:{synapses.source}"
-        )
-        weight = np.clip(np.rint(synapses.weight * factor), -limit, limit).astype(np.int64)
-        return replace(synapses, weight=frozen_ints(weight))
-
-    def _draw(self, shape: Shape, layer: str, parameter: str) -> FloatArray:
-        return frozen_normals(shape, self.seed, self.chip_id, layer, parameter)
-
-
-@dataclass(frozen=True)
-class ThermalNoise:
-    """The thermal noise of one chip: fresh for every layer, step and sample, the same in every simulator.
-
-    Attributes:
-        deviations: firing layer -> standard deviation; voltage units (fixed point) or the Network's unit of potential.
-        trial: repetitions of the same measurement on the same chip differ by it.
-        whole: True where the noise is rounded to integers, as fixed-point neurons need.
+    Raises:
+        UsageError: for an unknown option, or text that is no such value.
     """
-
-    deviations: Mapping[str, float]
-    chip_id: int
-    seed: int
-    trial: int
-    whole: bool
-
-    def draw(self, layer: str, shape: Shape, step: int, first: int, count: int) -> FloatArray:
-        """(count, *shape): the noise on the layer's input at step (from 0) for samples first … first + count - 1."""
-        size = int(np.prod(shape))
-        normals = step_normals(first, count, size, self.seed, self.chip_id, layer, "thermal", self.trial, step)
-        noise = normals.astype(np.float64) * self.deviations[layer]
-        return (np.rint(noise) if self.whole else noise).reshape(count, *shape)
+    if name not in OPTIONS:
+        raise unknown_name("noise option", name, OPTIONS)
+    if name == "layers":
+        return tuple(part.strip() for part in text.replace("+", ",").split(",") if part.strip())
+    if name in _CHOICES:
+        if text not in _CHOICES[name]:
+            raise unknown_name(name, text, _CHOICES[name])
+        return text
+    try:
+        return int(text) if name == "core_size" else float(text)
+    except ValueError as error:
+        kind = "a whole number" if name == "core_size" else "a number"
+        raise UsageError(f"{name}={text}: {kind} is expected") from error

@@ -1,7 +1,8 @@
 """Counter-based random numbers: what is drawn depends on its name alone, never on the order of drawing.
 
 Every draw is keyed by (seed, chip, layer, parameter, step) and addressed by sample and neuron, so that chip 17 is chip
-17 in any batch, chunk, worker or simulator. The generator is Philox4x64-10 (Salmon et al., SC 2011), NumPy's.
+17 in any batch, chunk, worker or simulator. The generator is Philox4x64-10 (Salmon et al., SC 2011), NumPy's;
+`neurodeploy.simulate.philox` draws the same numbers in torch, on any device.
 """
 
 from __future__ import annotations
@@ -15,21 +16,31 @@ from scipy.special import ndtri
 
 from neurodeploy.ir.arrays import FloatArray, Shape
 
-_WORDS_PER_BLOCK = 4  # one Philox counter value gives four 64-bit words
-_NORMALS_PER_BLOCK = 16  # each of them four 16-bit indices into the table
+WORDS_PER_BLOCK = 4  # one Philox counter value gives four 64-bit words
+NORMALS_PER_BLOCK = 16  # each of them four 16-bit indices into the table
+INTEGERS_PER_BLOCK = 8  # or two 32-bit integers
+
+
+def stream_key(*name: int | str) -> NDArray[np.uint64]:
+    """The generator's key of that name: two 64-bit words."""
+    digest = hashlib.blake2b("\x1f".join(map(str, name)).encode(), digest_size=16).digest()
+    return np.frombuffer(digest, dtype="<u8").astype(np.uint64)
 
 
 def stream(*name: int | str) -> np.random.Philox:
     """The generator of that name, at counter 0."""
-    digest = hashlib.blake2b("\x1f".join(map(str, name)).encode(), digest_size=16).digest()
-    return np.random.Philox(key=np.frombuffer(digest, dtype=np.uint64))
+    return np.random.Philox(key=stream_key(*name))
+
+
+def frozen_uniforms(shape: Shape, *name: int | str) -> FloatArray:
+    """Uniform numbers of that name in (0, 1): 53 bits, never 0 or 1."""
+    words = stream(*name).random_raw(int(np.prod(shape)))
+    return np.asarray(((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53).reshape(shape)
 
 
 def frozen_normals(shape: Shape, *name: int | str) -> FloatArray:
     """Standard normal numbers of that name: the inverse normal distribution of 53-bit uniforms."""
-    words = stream(*name).random_raw(int(np.prod(shape)))
-    uniform = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    return np.asarray(ndtri(uniform), dtype=np.float64).reshape(shape)
+    return np.asarray(ndtri(frozen_uniforms(shape, *name)), dtype=np.float64)
 
 
 def step_normals(first: int, count: int, size: int, *name: int | str) -> NDArray[np.float32]:
@@ -37,12 +48,24 @@ def step_normals(first: int, count: int, size: int, *name: int | str) -> NDArray
 
     Fast rather than fine: 65,536 equally likely values within ±4.2, variance 1 (`normal_table`).
     """
-    blocks = -(-size // _NORMALS_PER_BLOCK)
+    blocks = -(-size // NORMALS_PER_BLOCK)
+    words = _sample_words(first, count, blocks, *name)
+    indices = words.view("<u2").reshape(count, blocks * NORMALS_PER_BLOCK)
+    return np.asarray(normal_table()[indices[:, :size]])
+
+
+def step_integers(first: int, count: int, size: int, *name: int | str) -> NDArray[np.uint32]:
+    """Uniform 32-bit integers (count, size) for samples first … first + count - 1 of the stream of that name."""
+    blocks = -(-size // INTEGERS_PER_BLOCK)
+    words = _sample_words(first, count, blocks, *name)
+    return words.view("<u4").reshape(count, blocks * INTEGERS_PER_BLOCK)[:, :size]
+
+
+def _sample_words(first: int, count: int, blocks: int, *name: int | str) -> NDArray[np.uint64]:
+    """The words of some samples, each of which has `blocks` counter values of its own."""
     generator = stream(*name)
     generator.advance(first * blocks)
-    words = generator.random_raw(count * blocks * _WORDS_PER_BLOCK)
-    indices = words.astype("<u8", copy=False).view("<u2").reshape(count, blocks * _NORMALS_PER_BLOCK)
-    return np.asarray(normal_table()[indices[:, :size]])
+    return np.asarray(generator.random_raw(count * blocks * WORDS_PER_BLOCK).astype("<u8", copy=False))
 
 
 @cache

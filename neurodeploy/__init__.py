@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from neurodeploy.export import target as target
     from neurodeploy.hw_models import chip as chip
     from neurodeploy.hw_models.noise import NoiseModel as NoiseModel
-    from neurodeploy.hw_models.noise import VirtualChip as VirtualChip
+    from neurodeploy.hw_models.virtual_chip import VirtualChip as VirtualChip
     from neurodeploy.ir.artifact import load_artifact as load_artifact
     from neurodeploy.ir.network import Network as Network
     from neurodeploy.ir.program import Program as Program
@@ -38,7 +38,7 @@ _HOMES = {
     "target": "export",
     "chip": "hw_models",
     "NoiseModel": "hw_models.noise",
-    "VirtualChip": "hw_models.noise",
+    "VirtualChip": "hw_models.virtual_chip",
     "load_artifact": "ir.artifact",
     "Network": "ir.network",
     "Program": "ir.program",

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import reprlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from neurodeploy import presets
 from neurodeploy.errors import UsageError
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """True is 1 to Python; whoever writes `steps: true` did not mean one step."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        parts = value if isinstance(value, list | tuple) else (value,)
+        if (
+            annotation is not bool
+            and bool not in get_args(annotation)
+            and any(isinstance(part, bool) for part in parts)
+        ):
+            raise ValueError("true and false are not allowed here")
+        return value
 
 
 class DataConfig(_Section):
@@ -49,6 +63,7 @@ class DataConfig(_Section):
     augment: tuple[Literal["crop", "flip", "cutout", "autoaugment", "roll"], ...] = ()
 
 
+_Factor = Annotated[float, Field(gt=0, lt=1)]
 SurrogateShape = Literal["arctangent", "softplus", "rectangle", "triangle", "sigmoid", "fast_sigmoid", "dspike"]
 
 
@@ -56,15 +71,17 @@ class NetworkConfig(_Section):
     """A network by name, and its neurons.
 
     Attributes:
-        kind: "convnet": (convolution, batch norm, LIF, pool) per entry of `channels`, then the classifier;
-            "mlp": one LIF layer per entry of `hidden`; "vgg": VGGSNN; "resnet19".
-        channels: of "convnet".
+        kind: "convnet": per entry of `channels` `depth` times (convolution, batch norm, LIF), then a pool; then the
+            classifier; "mlp": one LIF layer per entry of `hidden`; "vgg": VGGSNN; "resnet19".
+        channels, depth: of "convnet".
+        padding: of the convolutions of "convnet": 1 keeps height and width, 0 takes 2 off each.
         hidden: neurons of the hidden fully connected layers; () leaves the readout's weights alone.
         width: factor on all channel counts of "vgg" and "resnet19".
         stem: channels of the first convolution of "resnet19", before `width`.
         residual: "sum": the residual sum is what the block's last neurons receive; "sew": spikes are added after.
         recurrent: hidden layers of "mlp" also receive their own spikes of one step before, through weights.
-        decay, learn_decay: epsilon of Eq. 2; whether it is learned, one value per layer.
+        pool: of spikes, over 2 x 2; chips add, so that "max" trains but is refused by every target.
+        decay, decay_rule: epsilon of Eq. 2; "fixed", or learned: "shared" by all layers, or one per "layer".
         threshold, learn_threshold: Vth = tanh(w) at the start; whether w is learned in convolutional layers.
         surrogate, surrogate_linear: of convolutional and of fully connected layers.
         gamma, gamma_rule: width of the surrogate gradient at the start, and the gradient it follows (see
@@ -78,15 +95,17 @@ class NetworkConfig(_Section):
 
     kind: Literal["convnet", "mlp", "vgg", "resnet19"] = "convnet"
     channels: tuple[Annotated[int, Field(ge=1)], ...] = (16, 32)
+    depth: int = Field(1, ge=1)
+    padding: Literal[0, 1] = 1
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = (64,)
     width: float = Field(1.0, gt=0)
     stem: int = Field(64, ge=1)
     residual: Literal["sum", "sew"] = "sum"
     recurrent: bool = False
-    pool: Literal["average", "max"] = "average"
+    pool: Literal["average", "sum", "max"] = "average"
     steps: int = Field(4, ge=1, le=1024)
     decay: float = Field(0.25, gt=0, le=1)
-    learn_decay: bool = False
+    decay_rule: Literal["fixed", "shared", "layer"] = "fixed"
     threshold: float = Field(0.46, gt=0, lt=1)
     learn_threshold: bool = True
     surrogate: SurrogateShape = "arctangent"
@@ -112,20 +131,26 @@ class TrainConfig(_Section):
     """How it is trained.
 
     Attributes:
+        batch_size: samples per step, on each device.
         optimizer: "adamw", "adam" or "sgd" with `momentum`.
         learning_rate, gamma_learning_rate: of all parameters but gamma, and of gamma.
-        weight_decay: of weights; gamma, thresholds and decays have none.
-        schedule: of both learning rates: "one_cycle", "cosine", "steps" (times `factor` at each of `milestones`,
-            in epochs) or "constant".
+        weight_decay: of weights and batch norms; gamma, thresholds and decays have none.
+        schedule: of both learning rates: "one_cycle", "cosine" (to zero), "steps" (times `factor` at each of
+            `milestones`, in epochs) or "constant".
+        factor: one for all milestones, or one for each.
         loss: "cross_entropy", "mse" against one-hot labels, or "tet": cross-entropy at every step.
         potential_weight: beta of Eq. 6; 0 switches potential adjustment (PDA) off.
         potential_form: closed-form "gaussian" or binned "histogram" divergence.
         potential_mean, potential_deviation: the target distribution, N(0, 1) in the paper.
         potential_layers: names of layers, or () for all.
-        precision: "32", "bf16" or "16" (mixed).
+        report_best_on_test: measure the test set after every epoch and report the best of it, labelled as selected on
+            the test set; which weights are kept is decided by validation all the same.
+        precision: "32", "bf16" or "16" (mixed; "16" needs a GPU).
         accelerator, devices: as Lightning takes them.
+        channels_last: memory order of convolutions, several times as fast on CPUs; None for where that is so.
         compile: torch.compile the network; needs a C++ compiler, and pays after some hundred iterations.
         threads: of the CPU; None for torch's own choice.
+        loggers: beside log.csv, which is always written.
     """
 
     epochs: int = Field(30, ge=1)
@@ -136,8 +161,8 @@ class TrainConfig(_Section):
     gamma_learning_rate: float = Field(5e-4, ge=0)
     weight_decay: float = Field(1e-4, ge=0)
     schedule: Literal["one_cycle", "cosine", "steps", "constant"] = "one_cycle"
-    milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    factor: float = Field(0.1, gt=0, lt=1)
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = Field((), validate_default=True)
+    factor: _Factor | tuple[_Factor, ...] = 0.1
     loss: Literal["cross_entropy", "mse", "tet"] = "cross_entropy"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     potential_weight: float = Field(1.0, ge=0)
@@ -145,11 +170,42 @@ class TrainConfig(_Section):
     potential_mean: float = 0.0
     potential_deviation: float = Field(1.0, gt=0)
     potential_layers: tuple[str, ...] = ()
+    report_best_on_test: bool = False
     precision: Literal["32", "bf16", "16"] = "32"
     accelerator: str = "auto"
-    devices: int | Literal["auto"] = Field(1)
+    devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
+    channels_last: bool | None = None
     compile: bool = False
     threads: int | None = Field(None, ge=1)
+    loggers: tuple[Literal["tensorboard", "mlflow"], ...] = ()
+
+    @property
+    def factors(self) -> tuple[float, ...]:
+        """One for each milestone."""
+        return self.factor if isinstance(self.factor, tuple) else (self.factor,) * len(self.milestones)
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+    @field_validator("milestones")
+    @classmethod
+    def _rising(cls, value: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        stepped = info.data.get("schedule", "steps") == "steps"
+        if stepped != bool(value):
+            raise ValueError("schedule=steps needs milestones" if stepped else "only with schedule=steps")
+        if list(value) != sorted(set(value)):
+            raise ValueError("epochs must rise")
+        return value
+
+    @field_validator("factor")
+    @classmethod
+    def _one_each(cls, value: Any, info: ValidationInfo) -> Any:
+        count = len(info.data.get("milestones", ()))
+        if isinstance(value, tuple) and len(value) != count:
+            raise ValueError(f"one factor, or one for each of {count} milestones, is expected")
+        return value
 
 
 class NoiseConfig(_Section):
@@ -181,48 +237,30 @@ class ExperimentConfig(_Section):
     seed: int = Field(0, ge=0, lt=2**32)
 
 
-# What suits a data set, under whatever the user sets.
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "digits": {
-        "network": {"channels": (24, 48), "hidden": (96,)},
-        "train": {"epochs": 40, "batch_size": 64, "threads": 1},
-    },
-    "mnist": {"network": {"steps": 3}, "train": {"epochs": 3, "batch_size": 32}},
-    "fashion-mnist": {"train": {"epochs": 6, "batch_size": 32}},
-}
+def load_config(
+    file: Path | None, settings: list[str], overrides: dict[str, Any] | None = None, preset: str | None = None
+) -> ExperimentConfig:
+    """A preset, under a YAML file, under `a.b=c` settings, under `overrides` (dotted names).
 
-
-def load_config(file: Path | None, settings: list[str], overrides: dict[str, Any] | None = None) -> ExperimentConfig:
-    """The data set's preset, under a YAML file, under `a.b=c` settings, under `overrides` (dotted names).
+    Args:
+        preset: a name of `presets.catalogue()`; None for the one named as the data set, where there is one.
 
     Raises:
         UsageError: naming every unknown or forbidden entry, with what is allowed.
     """
-    content: Any = {}
-    if file is not None:
-        try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            raise UsageError(f"--config {file}: {' '.join(str(error).split())}") from error
-        if not isinstance(content, dict):
-            raise UsageError(f"--config {file}: a mapping with data, network, train, seed is expected")
+    content: Any = presets.read_yaml(file, f"--config {file}") if file is not None else {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise UsageError(f"--set {setting}: NAME=VALUE is expected, as in train.epochs=5")
-        try:
-            _put(content, name, yaml.safe_load(value))
-        except (ValueError, RecursionError, yaml.YAMLError) as error:
-            raise UsageError(f"--set {setting}: {' '.join(str(error).split())}") from error
+        _put(content, name, presets.parse_yaml(value, f"--set {setting}"))
     for name, value in (overrides or {}).items():
         _put(content, name, value)
-    data = content.get("data")
-    name = data.get("name", DataConfig().name) if isinstance(data, dict) else DataConfig().name
-    for section, values in (PRESETS.get(name, {}) if isinstance(name, str) else {}).items():
-        present = content.get(section, {})
-        if isinstance(present, dict):
-            content[section] = values | present
-    return parse_config(content)
+    if preset is None:
+        data = content.get("data", {})
+        named = data.get("name", DataConfig().name) if isinstance(data, dict) else None
+        preset = named if isinstance(named, str) and named in presets.catalogue() else None
+    return parse_config(_over(presets.read(preset) if preset is not None else {}, content))
 
 
 def parse_config(content: Any) -> ExperimentConfig:
@@ -235,13 +273,24 @@ def parse_config(content: Any) -> ExperimentConfig:
 
 
 def _described(problem: Any) -> str:
-    name = ".".join(map(str, problem["loc"]))
+    # Of a field that may be of several types, pydantic appends which type it tried.
+    parts = [part for place, part in enumerate(problem["loc"]) if place < 2 or isinstance(part, int)]
+    name = ".".join(map(str, parts))
     if problem["type"] != "extra_forbidden":
         return f"{name}={reprlib.repr(problem['input'])}: {problem['msg']}"
     section: Any = ExperimentConfig
     for part in problem["loc"][:-1]:
         section = section.model_fields[part].annotation
     return f"{name}: unknown, known are {', '.join(section.model_fields)}"
+
+
+def _over(below: dict[Any, Any], above: dict[Any, Any]) -> dict[Any, Any]:
+    """Entries of `above`, and of its sections, in the place of those of `below`."""
+    joined = below | above
+    for name in below.keys() & above.keys():
+        if isinstance(below[name], dict) and isinstance(above[name], dict):
+            joined[name] = below[name] | above[name]
+    return joined
 
 
 def _put(content: dict[str, Any], name: str, value: Any) -> None:

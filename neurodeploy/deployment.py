@@ -23,6 +23,7 @@ from neurodeploy.inspect import rounding, warnings
 from neurodeploy.ir.artifact import Artifact, Golden, save_artifact
 from neurodeploy.ir.network import Network
 from neurodeploy.ir.program import Program
+from neurodeploy.load import computational_load
 from neurodeploy.quantize import quantize
 from neurodeploy.simulate import reference
 from neurodeploy.simulate.recording import Recording
@@ -65,6 +66,35 @@ def prepare(model: Model, target_name: str, chip_name: str | None = None) -> Pre
     rows = rounding(network, program, chip)
     rates = reference.run(program, model.calibration.samples[:32]).firing_rates()
     return Prepared(network, program, [asdict(row) for row in rows], warnings(program, chip, rates, rows))
+
+
+def measure_load(model: Model, prepared: Prepared) -> dict[str, Any]:
+    """The computational load of a prepared model on its golden samples, as plain values; see `neurodeploy.load`.
+
+    Returns:
+        samples, steps, totals (a row for the spiking network, one for the same ANN), weights, neurons, neurobench, and
+        of training learnable_parameters and training_seconds (None where the model does not say).
+    """
+    program, inputs = prepared.program, model.golden.inputs
+    window = model.config.data.window
+    load = computational_load(
+        prepared.network,
+        reference.run(program, inputs),
+        inputs,
+        program,
+        find_chip(program.chip).weight_bits,
+        1 / window if window else None,
+    )
+    return {
+        "samples": load.samples,
+        "steps": load.steps,
+        "totals": load.totals(),
+        "weights": [asdict(row) for row in load.weights],
+        "neurons": [asdict(row) for row in load.neurons],
+        "neurobench": dict(load.neurobench),
+        "learnable_parameters": sum(part.numel() for part in model.network.parameters() if part.requires_grad),
+        "training_seconds": model.metrics.get("training_seconds"),
+    }
 
 
 def export_model(

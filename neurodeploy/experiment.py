@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from neurodeploy.config import ExperimentConfig
 from neurodeploy.data.dataset import DataSet
@@ -10,6 +11,9 @@ from neurodeploy.data.sources import load_data_set
 from neurodeploy.errors import UsageError
 from neurodeploy.snn.model_file import Model, make_model, save_model
 from neurodeploy.snn.train import accuracy, train
+
+# Said wherever that figure stands.
+BEST_ON_TEST = "highest test accuracy of all epochs: selected on the test set, not a test accuracy"
 
 
 def load_data(config: ExperimentConfig, root: str | None = None) -> DataSet:
@@ -24,16 +28,22 @@ def train_model(config: ExperimentConfig, output: Path, resume: bool = False, pr
         raise UsageError(f"-o {output}: is a folder; name a file, as in {output / 'model.pt'}")
     data = load_data(config)
     trained = train(config, data, output.with_name(f"{output.name}.checkpoints"), resume, progress)
-    metrics = {
-        "test_accuracy": accuracy(trained.network, data.test),
+    metrics: dict[str, Any] = {
+        "data_set": data.name,
+        "test_accuracy": accuracy(trained.network, data.test, 2 * config.train.batch_size, trained.device),
         "validation_accuracy": trained.validation_accuracy,
         "epoch": trained.epoch,
         "epochs": len(trained.history),
         "selection": "lowest validation loss",
-        "train_images": len(data.train.labels),
-        "validation_images": len(data.validation.labels),
-        "test_images": len(data.test.labels),
+        "train_images": len(data.train),
+        "validation_images": len(data.validation),
+        "test_images": len(data.test),
     }
+    if config.train.report_best_on_test:
+        best = max(trained.history, key=lambda row: row["test_accuracy"])
+        metrics["best_on_test_accuracy"] = best["test_accuracy"]
+        metrics["best_on_test_epoch"] = int(best["epoch"])
+        metrics["best_on_test_selection"] = BEST_ON_TEST
     model = make_model(trained.network, config, data, metrics, trained.history)
     save_model(model, output)
     return model

@@ -15,13 +15,14 @@ For floating-point neurons s is the smallest power of two that holds the weights
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neurodeploy.errors import DesignRuleError
+from neurodeploy.errors import DesignRuleError, UsageError
 from neurodeploy.hw_models.chip import ChipModel
 from neurodeploy.ir.arrays import FloatArray, IntArray, frozen_ints
 from neurodeploy.ir.lower import LoweredLayer, LoweredNetwork, lower
@@ -47,7 +48,12 @@ _RELATIVE_SCALES = (1.0, 1.15, 0.85, 1.3, 0.7, 1.5, 0.5, 1.8, 2.2)
 _READOUT_HEADROOM = 0.9
 
 
-def quantize(network: Network, chip: ChipModel, calibration: NDArray[Any] | None = None) -> Program:
+def quantize(
+    network: Network,
+    chip: ChipModel,
+    calibration: NDArray[Any] | None = None,
+    scales: Mapping[str, float] | None = None,
+) -> Program:
     """The Program that a chip stores for a network.
 
     Args:
@@ -55,14 +61,19 @@ def quantize(network: Network, chip: ChipModel, calibration: NDArray[Any] | None
         chip: the chip model.
         calibration: integer inputs, (B, *shape) or (T, B, *shape), on which scales are chosen. Without it the scale at
             which the largest weight just fits is taken.
+        scales: layer -> scale, where they are chosen already; weights beyond the range are clipped. On a fixed-point
+            chip a threshold is exact at `threshold_scale` of an integer, and else rounded.
 
     Raises:
-        DesignRuleError: naming every layer that the chip cannot hold.
+        UsageError: where a layer's scale is missing, or not positive.
+        DesignRuleError: naming every layer that the chip cannot hold, at the scales that are given.
     """
     lowered = lower(network)
     violations = [f"layer {layer.name}: {text}" for layer in lowered.layers for text in _violations(layer, chip)]
     if violations:
         raise DesignRuleError(chip.name, violations)
+    if scales is not None:
+        return _at_scales(lowered, chip, scales)
     if not chip.fixed_point:
         layers = tuple(_float_layer(lowered, layer, chip) for layer in lowered.layers)
         return Program(chip.name, network.steps, network.input, layers, lowered.readout)
@@ -72,6 +83,34 @@ def quantize(network: Network, chip: ChipModel, calibration: NDArray[Any] | None
         )
         return Program(chip.name, network.steps, network.input, layers, lowered.readout)
     return _searched(lowered, chip, calibration)
+
+
+def threshold_scale(neuron: LIF, threshold: int) -> float:
+    """The scale at which a fixed-point chip stores the neuron's threshold as this integer, without error."""
+    extra = 1 if neuron.fires_at_threshold else 0
+    return float(_UNIT * neuron.threshold / (_UNIT * threshold + extra))
+
+
+def _at_scales(lowered: LoweredNetwork, chip: ChipModel, scales: Mapping[str, float]) -> Program:
+    violations, layers = [], []
+    for layer in lowered.layers:
+        scale = scales.get(layer.name)
+        if scale is None or not (np.isfinite(scale) and scale > 0):
+            raise UsageError(f"scale of layer {layer.name}: {scale}; a finite and positive number is expected")
+        if not chip.fixed_point:
+            layers.append(_float_layer(lowered, layer, chip, scale))
+            continue
+        layers.append(_fixed_layer(lowered, layer, chip, scale))
+        bias, threshold = float(np.abs(layer.bias).max()) * _UNIT / scale, int(layers[-1].neurons.threshold)
+        if bias > _bias_limit(chip):
+            violations.append(f"layer {layer.name}: bias of {bias:.0f} at this scale, at most {_bias_limit(chip)}")
+        if not 1 <= threshold <= (chip.threshold_max or 0):
+            violations.append(f"layer {layer.name}: threshold {threshold} at this scale, 1 to {chip.threshold_max}")
+        if not isinstance(layer.neuron, LIF) and _roomy(lowered, layer, chip, scale) > scale:
+            violations.append(f"layer {layer.name}: at this scale it could reach the largest threshold, and fire")
+    if violations:
+        raise DesignRuleError(chip.name, violations)
+    return Program(chip.name, lowered.steps, lowered.input, tuple(layers), lowered.readout)
 
 
 def _violations(layer: LoweredLayer, chip: ChipModel) -> list[str]:
@@ -95,8 +134,9 @@ def _violations(layer: LoweredLayer, chip: ChipModel) -> list[str]:
 # --- floating-point neurons ---------------------------------------------------------------------------------------
 
 
-def _float_layer(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel) -> Layer:
-    scale = float(2.0 ** np.ceil(np.log2(_largest_weight(lowered, layer) / chip.weight_max)))
+def _float_layer(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel, scale: float | None = None) -> Layer:
+    if scale is None:
+        scale = float(2.0 ** np.ceil(np.log2(_largest_weight(lowered, layer) / chip.weight_max)))
     neuron = layer.neuron
     neurons: Neurons
     if isinstance(neuron, LIF):
@@ -167,8 +207,7 @@ def _candidates(
         return [_roomy(lowered, layer, chip, smallest / factor) for factor in relative if factor <= 1]
     finest = _finest_threshold(layer, chip)
     thresholds = [int(np.clip(np.floor(layer.neuron.threshold / fitting * factor), 1, finest)) for factor in relative]
-    extra = 1 if layer.neuron.fires_at_threshold else 0
-    return [_UNIT * layer.neuron.threshold / (_UNIT * q + extra) for q in dict.fromkeys(thresholds)]
+    return [threshold_scale(layer.neuron, q) for q in dict.fromkeys(thresholds)]
 
 
 def _finest_threshold(layer: LoweredLayer, chip: ChipModel) -> int:

@@ -1,4 +1,4 @@
-"""From a model file to the studies that `sweep` and `calibrate` run: one per chip model, on disjoint samples."""
+"""From model files to the studies that `sweep` and `calibrate` run: one per network and chip, on disjoint samples."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from neurodeploy.errors import UsageError
 from neurodeploy.experiment import load_data
 from neurodeploy.hw_models import chip as find_chip
+from neurodeploy.hw_models.noise_presets import PRESETS
 from neurodeploy.quantize import quantize
 from neurodeploy.snn.model_file import Model, load_model
 from neurodeploy.snn.trace import trace
@@ -19,40 +20,62 @@ SELECTION_SAMPLES = 500
 
 
 def parse_axes(noise: Sequence[str], fixed: Sequence[str]) -> list[NoiseAxis]:
-    """The axes as typed, each with the fixed noise under it."""
-    base = parse_noise(list(fixed))
+    """The axes as typed, each with the fixed noise under it; an axis may move what a preset set."""
+    base, given = parse_noise(fixed), parse_noise([text for text in fixed if text not in PRESETS])
     axes = [parse_axis(text, base) for text in noise]
     for axis in axes:
-        if getattr(base, axis.noise):
+        if getattr(given, axis.noise):
             raise UsageError(f"--with {axis.noise}: is an axis of this sweep already")
     return axes
 
 
 def make_studies(
-    model: Path | Model, chips: Sequence[str], count: int, samples: int | None, seed: int, data_root: str | None
+    model: Path | Model | Sequence[Path],
+    chips: Sequence[str],
+    count: int,
+    samples: int | None,
+    seed: int,
+    data_root: str | None,
 ) -> list[Study]:
-    """One study per chip model.
+    """One study per network and chip model.
 
     Rates are matched on training images, trims are accepted on validation images, and accuracy is reported on test
-    images: three disjoint sets.
+    images: three disjoint sets. All networks get the same chips and test images.
 
     Args:
+        model: one or several networks; they are called by the names of their files.
         count: virtual chips per point.
         samples: test images, None for all.
     """
     models = [find_chip(name.strip()) for name in chips]
-    loaded = load_model(model) if isinstance(model, Path) else model
-    data = load_data(loaded.config, data_root)
-    network = trace(loaded.network)
-    return [
-        Study(
-            quantize(network, chip, loaded.calibration.samples),
-            chip,
-            Samples(data.test.samples[:samples], data.test.labels[:samples]),
-            data.train.samples[:MEASUREMENT_SAMPLES],
-            Samples(data.validation.samples[:SELECTION_SAMPLES], data.validation.labels[:SELECTION_SAMPLES]),
-            count,
-            seed,
-        )
-        for chip in models
-    ]
+    given = list(model) if isinstance(model, Sequence) else [model]
+    names = _names([one for one in given if isinstance(one, Path)]) or ["model"]
+    studies = []
+    for name, one in zip(names, given, strict=True):
+        loaded = load_model(one) if isinstance(one, Path) else one
+        data = load_data(loaded.config, data_root)
+        network = trace(loaded.network)
+        test, selection = data.test.take(slice(samples)), data.validation.take(slice(SELECTION_SAMPLES))
+        studies += [
+            Study(
+                quantize(network, chip, loaded.calibration.inputs),
+                chip,
+                Samples(test.inputs, test.labels),
+                data.train.take(slice(MEASUREMENT_SAMPLES)).inputs,
+                Samples(selection.inputs, selection.labels),
+                count,
+                seed,
+                name,
+                tuple(names),
+            )
+            for chip in models
+        ]
+    return studies
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The stems of files, with their folders' names where stems are equal."""
+    for names in ([path.stem for path in paths], [f"{path.absolute().parent.name}/{path.stem}" for path in paths]):
+        if len(set(names)) == len(names):
+            return names
+    raise UsageError(f"{', '.join(map(str, paths))}: networks side by side need different names")

@@ -234,7 +234,7 @@ def _settled_model(**network: Any) -> Model:
                 norm.momentum = 1.0
         for _ in range(3):
             module(values)
-        spikes = module.eval()(values).spikes[f"lif{len(config.network.channels) + 1}"]
+        spikes = module.eval()(values, record=True).spikes[f"lif{len(config.network.channels) + 1}"]
         weights = torch.arange(len(spikes), 0, -1) / len(spikes)  # a spike stays in the readout for the steps left
         features = torch.cat([(spikes * weights[:, None, None]).sum(0), torch.ones(len(values), 1)], 1)
         wanted = torch.nn.functional.one_hot(torch.from_numpy(data.train.labels[:512]), data.classes).float()

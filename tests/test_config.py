@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from neurodeploy.config import PRESETS, ExperimentConfig, load_config, parse_config
+from neurodeploy import presets
+from neurodeploy.config import ExperimentConfig, TrainConfig, load_config, parse_config
 from neurodeploy.errors import UsageError
 
 
@@ -19,8 +20,8 @@ def file(tmp_path: Path) -> Path:
 def test_without_anything_the_digits_preset_rules() -> None:
     config = load_config(None, [])
     assert config.data.name == "digits"
-    assert config.network.channels == PRESETS["digits"]["network"]["channels"] == (24, 48)
-    assert (config.network.hidden, config.train.epochs, config.train.batch_size, config.seed) == (96, 40, 64, 0)
+    assert config.network.channels == (24, 48)
+    assert (config.network.hidden, config.train.epochs, config.train.batch_size, config.seed) == ((96,), 40, 64, 0)
 
 
 def test_presets_under_file_under_settings_under_overrides(file: Path) -> None:
@@ -42,9 +43,25 @@ def test_the_last_of_equal_settings_counts() -> None:
 
 
 def test_loading_changes_no_preset() -> None:
-    before = repr(PRESETS)
+    before = presets.read("digits")
     load_config(None, ["train.epochs=1", "network.hidden=3"], {"train.batch_size": 2})
-    assert repr(PRESETS) == before
+    assert presets.read("digits") == before
+
+
+def test_a_named_preset_takes_the_place_of_the_data_set_s(file: Path) -> None:
+    file.write_text("train: {epochs: 7}\n")
+    config = load_config(file, ["train.learning_rate=0.5"], {"seed": 3}, preset="mnist-accurate")
+    assert (config.data.name, config.network.channels, config.data.augment) == ("mnist", (32, 64), ("crop",))
+    assert (config.train.epochs, config.train.learning_rate, config.seed) == (7, 0.5, 3)
+    assert load_config(None, [], {"data.name": "own.npz"}, preset="mnist").data.name == "own.npz"
+    with pytest.raises(UsageError, match="unknown preset 'mnits': did you mean mnist"):
+        load_config(None, [], preset="mnits")
+
+
+def test_a_preset_s_sections_are_joined_entry_by_entry() -> None:
+    config = load_config(None, ["data.validation=0.2", "network.steps=2"], preset="n-mnist")
+    assert (config.data.bits, config.data.validation) == (2, 0.2)
+    assert (config.network.channels, config.network.steps) == ((32,), 2)
 
 
 def test_a_data_set_without_preset_has_the_defaults() -> None:
@@ -67,10 +84,10 @@ def test_a_value_may_be_any_yaml_even_with_an_equals_sign() -> None:
 @pytest.mark.parametrize(
     ("setting", "known"),
     [
-        ("sed=1", "sed: unknown, known are data, network, train, seed"),
-        ("data.nme=x", "data.nme: unknown, known are name, root, validation"),
-        ("train.epoch=1", "train.epoch: unknown, known are epochs, batch_size, learning_rate, gamma_learning_rate"),
-        ("model.x=1", "model: unknown, known are data, network, train, seed"),
+        ("sed=1", "sed: unknown, known are data, network, train, noise, seed"),
+        ("data.nme=x", "data.nme: unknown, known are name, root, download, validation"),
+        ("train.epoch=1", "train.epoch: unknown, known are epochs, batch_size, optimizer, momentum, learning_rate"),
+        ("model.x=1", "model: unknown, known are data, network, train, noise, seed"),
         ("=1", ": unknown, known are data"),
     ],
 )
@@ -100,6 +117,24 @@ def test_all_problems_are_named_at_once(file: Path) -> None:
         "network.reset=hard",
         "network.readout=last",
         "network.detach_reset=perhaps",
+        "network.steps=true",
+        "network.channels=[true]",
+        "network.hidden=true",
+        "network.decay=true",
+        "train.epochs=true",
+        "train.learning_rate=true",
+        "train.batch_size=false",
+        "train.devices=true",
+        "train.devices=0",
+        "train.devices=many",
+        "train.precision=true",
+        "train.precision=64",
+        "train.loggers=[paper]",
+        "train.factor=true",
+        "data.validation=true",
+        "noise.mismatch=true",
+        "noise.quantize=true",
+        "seed=true",
         "data.name=5",
         "data.name=[a]",
         "data=5",
@@ -118,7 +153,7 @@ def test_a_wrong_type_is_named_with_its_value(setting: str) -> None:
     ("name", "allowed", "refused"),
     [
         ("data.validation", [1e-9, 0.999], [0, 1, -0.1]),
-        ("network.hidden", [1], [0]),
+        ("network.hidden", [1, [1, 2], []], [0, [3, 0]]),
         ("network.channels", [[], [1]], [[0], [3, -1]]),
         ("network.steps", [1, 1024], [0, 1025]),
         ("network.decay", [1e-9, 1], [0, 1.001]),
@@ -131,6 +166,14 @@ def test_a_wrong_type_is_named_with_its_value(setting: str) -> None:
         ("train.learning_rate", [1e-9], [0]),
         ("train.gamma_learning_rate", [0], [-1e-9]),
         ("train.weight_decay", [0], [-1e-9]),
+        ("train.devices", [1, "auto"], [0, -1]),
+        ("train.precision", ["32", 32, "16", 16, "bf16"], ["fp8", 8]),
+        ("train.label_smoothing", [0, 0.999], [-0.1, 1]),
+        ("train.momentum", [0, 0.999], [-0.1, 1]),
+        ("train.potential_deviation", [1e-9], [0]),
+        ("train.loggers", [[], ["tensorboard", "mlflow"]], [["wandb"]]),
+        ("data.download", [True], ["perhaps"]),
+        ("train.channels_last", [True, False, None], ["perhaps"]),
         ("train.potential_weight", [0], [-1e-9]),
         ("seed", [0, 2**32 - 1], [-1, 2**32]),
     ],
@@ -199,7 +242,7 @@ def test_yaml_that_unfolds_without_end_gives_a_short_message(file: Path) -> None
 @pytest.mark.parametrize("text", ["- 1", "5", "text", "[a, b]"])
 def test_a_file_that_is_not_a_mapping_is_refused(text: str, file: Path) -> None:
     file.write_text(text)
-    with pytest.raises(UsageError, match="a mapping with data, network, train, seed is expected"):
+    with pytest.raises(UsageError, match="a mapping with data, network, train, noise, seed is expected"):
         load_config(file, [])
 
 
@@ -229,3 +272,28 @@ def test_a_configuration_survives_json() -> None:
 def test_plain_values_of_the_wrong_kind_are_refused(content: Any) -> None:
     with pytest.raises(UsageError, match="configuration: "):
         parse_config(content)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["train.schedule=steps"], r"train\.milestones=\(\): .*schedule=steps needs milestones"),
+        (["train.milestones=[3]"], r"train\.milestones=\[3\]: .*only with schedule=steps"),
+        (["train.schedule=steps", "train.milestones=[3, 3]"], "epochs must rise"),
+        (["train.schedule=steps", "train.milestones=[5, 3]"], "epochs must rise"),
+        (["train.schedule=steps", "train.milestones=[0]"], "greater than or equal to 1"),
+        (["train.schedule=steps", "train.milestones=[1, 2]", "train.factor=[0.1]"], "one for each of 2 milestones"),
+        (["train.schedule=steps", "train.milestones=[1]", "train.factor=1"], "less than 1"),
+        (["train.schedule=steps", "train.milestones=[1]", "train.factor=[0]"], "greater than 0"),
+    ],
+)
+def test_milestones_and_factors_must_go_together(settings: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        load_config(None, settings)
+
+
+def test_there_is_a_factor_for_every_milestone() -> None:
+    steps: dict[str, Any] = {"schedule": "steps", "milestones": (2, 4, 6)}
+    assert TrainConfig(**steps).factors == (0.1, 0.1, 0.1)
+    assert TrainConfig(**steps, factor=(0.5, 0.2, 0.1)).factors == (0.5, 0.2, 0.1)
+    assert TrainConfig().factors == ()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from neurodeploy import config, demo
+from neurodeploy import demo, presets
 from neurodeploy.deployment import prove
 from neurodeploy.errors import FileFormatError
 from neurodeploy.export.target import Backend, Target
@@ -18,6 +18,7 @@ from neurodeploy.simulate import engine
 from neurodeploy.snn.model_file import Model, load_model
 from neurodeploy.study import make_studies
 from neurodeploy.sweep import run as sweeping
+from neurodeploy.sweep import work
 from neurodeploy.sweep.plan import parse_axis
 from neurodeploy.sweep.store import open_existing
 
@@ -72,7 +73,7 @@ def test_the_demo_leaves_what_it_promises_and_runs_again(
 ) -> None:
     """Lava is stood in for by the engine, so that no vendor's environment is needed, and the network is a small one."""
     small = {"network": {"channels": (4,), "hidden": 32}, "train": {"batch_size": 64}}
-    monkeypatch.setitem(config.PRESETS, "digits", small)
+    monkeypatch.setattr(presets, "read", lambda name: small)
     stand_in("lava", run=engine.run, backend=lambda: Backend("0.10.0", "the engine in its place"))
     target = stand_in("rockpool")
     if target.backend().version is None:
@@ -97,8 +98,8 @@ def test_the_demo_leaves_what_it_promises_and_runs_again(
         assert len(store.chips()) == 2 * 3 * len(LEVELS) * CHIPS
 
     calls = []
-    real = sweeping._measure
-    monkeypatch.setattr(sweeping, "_measure", lambda *args: calls.append(args) or real(*args))
+    real = work._measure
+    monkeypatch.setattr(work, "_measure", lambda *args: calls.append(args) or real(*args))
     page.unlink()
     again, _, _ = run(folder)
     assert again.is_file()

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models.chip import Trim
-from neurodeploy.hw_models.noise import VirtualChip
 from neurodeploy.hw_models.trim import trimmed
+from neurodeploy.hw_models.virtual_chip import VirtualChip
 from neurodeploy.ir.arrays import IntArray
 from neurodeploy.ir.program import Program
 from neurodeploy.simulate.engine import Counts, run_chips
@@ -49,7 +49,7 @@ def virtual_rack(chips: Sequence[VirtualChip], program: Program, first_trial: in
     """Virtual chips behind the interface of real ones.
 
     The chips' own parameters live in a closure: nothing of the returned object leads to them. Every run is a new trial,
-    so that thermal noise is never the same twice.
+    so that dynamic noise is never the same twice.
 
     Raises:
         UsageError: where the chips have no knob.
@@ -67,7 +67,7 @@ def virtual_rack(chips: Sequence[VirtualChip], program: Program, first_trial: in
             trimmed(one, program, trim, {name: np.asarray(values[index]) for name, values in codes.items()})
             for index, one in enumerate(own)
         ]
-        return run_chips(set_up, inputs, [chip.thermal(program, trial) for chip in chips])
+        return run_chips(set_up, inputs, [chip.dynamic_noise(program, trial) for chip in chips])
 
     return _Rack(len(chips), trim, run)
 

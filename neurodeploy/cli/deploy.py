@@ -20,17 +20,23 @@ def inspect(
     model: Path = typer.Argument(help="model.pt"),
     target: str = TARGET,
     chip: str = CHIP,
+    load: bool = typer.Option(False, "--load", help="Count additions and multiplications on the model's own samples."),
     as_json: bool = AS_JSON,
 ) -> None:
     """Say whether a network fits a target, and what quantisation does to each layer; exit 3 where it does not fit."""
-    from neurodeploy.deployment import prepare
+    from neurodeploy.deployment import measure_load, prepare
     from neurodeploy.snn.model_file import load_model
 
-    prepared = prepare(load_model(model), target, chip)
+    loaded = load_model(model)
+    prepared = prepare(loaded, target, chip)
+    measured = measure_load(loaded, prepared) if load else None
     if as_json:
-        print_json({"fits": True, "rounding": prepared.rounding, "warnings": prepared.warnings})
+        content = {"fits": True, "rounding": prepared.rounding, "warnings": prepared.warnings}
+        print_json(content if measured is None else content | {"load": measured})
         return
     print_table(prepared.rounding)
+    if measured is not None:
+        _print_load(measured)
     for warning in prepared.warnings:
         typer.echo(f"warning: {warning}")
     typer.echo(f"fits {target}: yes")
@@ -97,6 +103,20 @@ def run(
             f"{backend} differs from the reference in {proof['mismatched_spikes']} spikes and "
             f"{proof['mismatched_voltages']} voltages; {proof['first']}"
         )
+
+
+def _print_load(load: dict[str, Any]) -> None:
+    typer.echo(f"\nload per sample, mean of {load['samples']} samples, {load['steps']} steps")
+    for name in ("totals", "weights", "neurons"):
+        print_table(load[name])
+        typer.echo("")
+    seconds = load["training_seconds"]
+    typer.echo(f"learnable parameters: {load['learnable_parameters']}")
+    typer.echo(f"training: {'-' if seconds is None else f'{seconds:.0f} s'}")
+    for name, value in load["neurobench"].items():
+        shown = ", ".join(f"{key} {part:.6g}" for key, part in value.items()) if isinstance(value, dict) else value
+        typer.echo(f"{name}: {'-' if shown is None else shown}")
+    typer.echo("")
 
 
 def _print_proof(proof: dict[str, Any]) -> None:

@@ -3,37 +3,82 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, progress_bar, say
+from neurodeploy.errors import UsageError, unknown_name
 
-MODEL = typer.Argument(help="model.pt")
+MODELS = typer.Argument(help="model.pt; several are measured side by side, on the same chips and samples.")
 CHIPS_OF = typer.Option("loihi2,mixed-signal", "--chip", help="Chip models, separated by commas.")
 NOISE = typer.Option(
     ["mismatch"],
     "--noise",
-    help="mismatch, weight_mismatch or thermal, with levels =0,0.1,0.3 or =0:0.5:0.1; repeatable.",
+    help="mismatch, weight_mismatch, thermal and others, with levels =0,0.1,0.3 or =0:0.5:0.1; repeatable.",
 )
-FIXED = typer.Option([], "--with", help="Noise that is there at every level, as in thermal=0.1; repeatable.")
+FIXED = typer.Option(
+    [],
+    "--with",
+    help="What is there at every level: thermal=0.1, an option as decay_as=tau or layers=lif1, a preset; repeatable.",
+)
+DESIGN = typer.Option(
+    "one-at-a-time", "--design", help="one-at-a-time, grid, all-combinations, random, latin-hypercube or sobol."
+)
+POINTS = typer.Option(None, "--points", help="Points of a random, latin-hypercube or sobol design.")
+DESIGN_SEED = typer.Option(0, "--design-seed", min=0, help="Of such a design.")
 POPULATION = typer.Option(20, "--chips", help="Number of virtual chips.")
+UNTIL = typer.Option(None, "--until", help="Add chips until the interval is this narrow, in points, as in ±0.5.")
+MOST_CHIPS = typer.Option(2000, "--most-chips", help="Where --until gives up.")
+INTERVAL = typer.Option("two-level", "--interval", help="two-level (chips and test samples) or chips (chips alone).")
+FLOOR = typer.Option(None, "--floor", help="Also say how many chips keep this accuracy, as in 0.9.")
+SOLVE_FOR = typer.Option(
+    None, "--solve-for", help="Find the largest level of this noise at which --yield of the chips keep --floor."
+)
+YIELD = typer.Option(0.95, "--yield", help="For --solve-for: share of the chips.")
+SENSITIVITY = typer.Option(
+    False, "--sensitivity", help="What each --noise (one level each) costs in each layer, alone and left out."
+)
+SHOW = typer.Option(None, "--show", help="curves, points, summary or differences.")
+EXPORT = typer.Option(None, "--export", help="Also write all results of the study to a .csv or .parquet file.")
+JOBS = typer.Option(1, "--jobs", help="Processes on this machine; results are the same to the bit.")
+RAY = typer.Option(None, "--ray", help="Address of a Ray cluster, as in auto; results are the same to the bit.")
+CPUS = typer.Option(1.0, "--cpus-per-task", min=0, help="With --ray.")
+GPUS = typer.Option(0.0, "--gpus-per-task", min=0, help="With --ray.")
 SAMPLES = typer.Option(None, "--samples", min=1, help="Test samples; by default the whole test set.")
 DATA_ROOT = typer.Option(None, "--data-root", help="Folder with the data set's files (or NEURODEPLOY_DATA).")
 SEED = typer.Option(0, "--seed", min=0, help="Of the chips; chip 17 of a seed is always the same chip.")
+CALIBRATED = typer.Option(False, "--calibrated", help="Trim every chip first (see `calibrate`).")
 STUDY = typer.Option(
     Path("study.sqlite"), "-o", "--output", help="Study file; what it holds already is not done again."
 )
 
 
 def sweep(
-    model: Path = MODEL,
+    models: list[Path] = MODELS,
     chip: str = CHIPS_OF,
     noise: list[str] = NOISE,
     fixed: list[str] = FIXED,
+    design: str = DESIGN,
+    points: int = POINTS,
+    design_seed: int = DESIGN_SEED,
     chips: int = POPULATION,
+    until: str = UNTIL,
+    most_chips: int = MOST_CHIPS,
+    interval: str = INTERVAL,
+    floor: float = FLOOR,
+    solve_for: str = SOLVE_FOR,
+    share: float = YIELD,
+    sensitivity: bool = SENSITIVITY,
+    calibrated: bool = CALIBRATED,
     samples: int = SAMPLES,
-    calibrated: bool = typer.Option(False, "--calibrated", help="Trim every chip first (see `calibrate`)."),
+    show: str = SHOW,
+    export: Path = EXPORT,
+    jobs: int = JOBS,
+    ray: str = RAY,
+    cpus: float = CPUS,
+    gpus: float = GPUS,
     seed: int = SEED,
     data_root: str = DATA_ROOT,
     output: Path = STUDY,
@@ -41,31 +86,87 @@ def sweep(
 ) -> None:
     """Measure accuracy on virtual chips at every level of noise, and store it."""
     from neurodeploy.study import make_studies, parse_axes
+    from neurodeploy.sweep.design import make_points
+    from neurodeploy.sweep.executor import make_executor
+    from neurodeploy.sweep.export import check_export
+    from neurodeploy.sweep.export import export as write_results
+    from neurodeploy.sweep.plan import parse_axis, parse_noise
+    from neurodeploy.sweep.run import check_until, sweep_until
     from neurodeploy.sweep.run import sweep as run_sweep
+    from neurodeploy.sweep.sensitivity import sensitivity as analyse
+    from neurodeploy.sweep.solve import solve
+    from neurodeploy.sweep.statistics import known_interval
     from neurodeploy.sweep.store import Store, records
+    from neurodeploy.sweep.tables import TABLES
+    from neurodeploy.sweep.work import check_calibratable
 
-    axes = parse_axes(noise, fixed)
-    studies = make_studies(model, chip.split(","), chips, samples, seed, data_root)
-    with Store(output) as store:
+    # All that can be wrong with options is found before a network is read or a file made.
+    questions = {"--solve-for": solve_for, "--sensitivity": sensitivity or None, "--until": until}
+    asked = [name for name, value in questions.items() if value is not None]
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(asked)}: one question at a time")
+    if solve_for is not None and floor is None:
+        raise UsageError("--solve-for: needs --floor, the accuracy that chips must keep, as in --floor 0.9")
+    if show is not None and show not in TABLES:
+        raise unknown_name("table", show, TABLES)
+    base, kind = parse_noise(fixed), known_interval(interval)
+    half = None if until is None else check_until(until, chips, most_chips)
+    axis = None if solve_for is None else parse_axis(solve_for, base)
+    given = parse_noise(noise, base) if sensitivity else None
+    plan = [] if asked and until is None else make_points(parse_axes(noise, fixed), design, points, design_seed)
+    if export is not None:
+        check_export(export)
+    studies = make_studies(models, chip.split(","), chips, samples, seed, data_root)
+    for study in studies:
+        base.check_layers(study.program)
+        if calibrated:
+            check_calibratable(study)
+    rows: list[dict[str, Any]] = []
+    notes: list[str] = []
+    with make_executor(studies, jobs, ray, cpus, gpus) as executor, Store(output) as store:
         for study in studies:
+            named = {"network": study.network, "chip": study.chip.name, "calibrated": calibrated}
             with progress_bar("sweep") as progress:
-                run_sweep(study, axes, store, calibrated, progress)
-        curves = store.curves()
-    rows = records(curves.drop(columns=["cell", "evidence"]))
+                if axis is not None:
+                    answer = solve(study, axis, share, floor, store, calibrated, progress, executor)
+                    rows.append(named | answer.as_dict())
+                elif given is not None:
+                    budget = analyse(study, given, store, calibrated, progress, executor)
+                    rows += [named | row for row in budget.as_dicts()]
+                    notes += [f"{study.names}: {text}" for text in budget.weakest()]
+                elif half is not None:
+                    reached = sweep_until(
+                        study, plan, store, calibrated, progress, executor, half=half, most=most_chips, interval=kind
+                    )
+                    notes += [f"{study.names} {text}" for one in reached if (text := one.in_words(half))]
+                else:
+                    run_sweep(study, plan, store, calibrated, progress, executor)
+        if not rows:
+            on_curves = plan[0].axis is not None
+            rows = records(store.table(show or ("curves" if on_curves else "points"), kind, floor))
+        if export is not None:
+            notes.append(f"{export}: {write_results(store, export)} rows, one per chip and cell")
     if as_json:
-        print_json(rows)
+        print_json([{key: row[key] for key in row if key not in _HIDDEN} for row in rows])
     else:
-        print_table(rows)
+        print_table(_short(rows))
+    for note in notes:
+        say(note)
+    if not as_json:
         say(f"{output}: stored; next: neurodeploy report {output.parent}")
 
 
 def calibrate(
-    model: Path = MODEL,
+    models: list[Path] = MODELS,
     chip: str = CHIPS_OF,
     noise: list[str] = NOISE,
     fixed: list[str] = FIXED,
     chips: int = POPULATION,
     samples: int = SAMPLES,
+    jobs: int = JOBS,
+    ray: str = RAY,
+    cpus: float = CPUS,
+    gpus: float = GPUS,
     seed: int = SEED,
     data_root: str = DATA_ROOT,
     output: Path = STUDY,
@@ -73,20 +174,38 @@ def calibrate(
 ) -> None:
     """Trim virtual chips by measuring them, and store the trims; then: sweep --calibrated."""
     from neurodeploy.study import make_studies, parse_axes
+    from neurodeploy.sweep.executor import make_executor
+    from neurodeploy.sweep.plan import parse_noise
     from neurodeploy.sweep.run import calibrate as run_calibration
     from neurodeploy.sweep.store import Store, records
+    from neurodeploy.sweep.work import check_calibratable
 
+    base = parse_noise(fixed)
     axes = parse_axes(noise, fixed)
-    studies = make_studies(model, chip.split(","), chips, samples, seed, data_root)
-    with Store(output) as store:
+    studies = make_studies(models, chip.split(","), chips, samples, seed, data_root)
+    for study in studies:
+        base.check_layers(study.program)
+        check_calibratable(study)
+    with make_executor(studies, jobs, ray, cpus, gpus) as executor, Store(output) as store:
         for study in studies:
             with progress_bar("calibrate") as progress:
-                run_calibration(study, axes, store, progress)
+                run_calibration(study, axes, store, progress, executor)
         table = store.calibration_rows()
-    keys = ["chip", "noise", "level"]
+    keys = ["network", "chip", "noise", "fixed", "level"]
     rows = records(table.drop(columns=["cell", "chip_id"]).groupby(keys, as_index=False).mean())
     if as_json:
         print_json(rows)
     else:
-        print_table(rows)
-        say(f"{output}: trims stored; next: neurodeploy sweep {model} --calibrated -o {output}")
+        print_table(_short(rows))
+        say(f"{output}: trims stored; next: neurodeploy sweep {models[0]} --calibrated -o {output}")
+
+
+_HIDDEN = ("cell", "evidence")
+
+
+def _short(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows without what only tells populations apart where there is one."""
+    idle = {"fixed"} if all(not row.get("fixed") for row in rows) else set()
+    if len({row.get("network") for row in rows}) == 1:
+        idle.add("network")
+    return [{key: row[key] for key in row if key not in idle and key not in _HIDDEN} for row in rows]

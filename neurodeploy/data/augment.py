@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from neurodeploy.errors import UsageError
@@ -61,8 +61,7 @@ class Augmentation:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach into GPUs as well
             for name, transform in zip(self.names, self._images, strict=True):
-                parts = values.split(_SHARING) if name == "autoaugment" else (values,)
-                values = torch.cat([transform(part) for part in parts]).clamp(0, 1)
+                values = _automatic(values, transform) if name == "autoaugment" else transform(values)
         return values
 
 
@@ -72,7 +71,7 @@ def _kornia(name: str, shape: Sequence[int]) -> Any:
 
     _, height, width = shape
     if name == "crop":
-        padding = [max(1, round(side * _PADDING)) for side in (width, width, height, height)]  # left right top bottom
+        padding = tuple(max(1, round(side * _PADDING)) for side in (width, height))
         return kornia.RandomCrop((height, width), padding=padding, p=1.0)
     if name == "flip":
         return kornia.RandomHorizontalFlip(p=0.5)
@@ -80,6 +79,15 @@ def _kornia(name: str, shape: Sequence[int]) -> Any:
         area = min(1.0, _HOLE**2 * min(height, width) / max(height, width))
         return kornia.RandomErasing(scale=(area, area), ratio=(1.0, 1.0), value=0.0, p=1.0)
     return AutoAugment("cifar10")
+
+
+def _automatic(values: torch.Tensor, transform: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    import torch
+
+    grey = values.shape[1] == 1  # kornia's contrast is for colours only
+    parts = [transform(part.expand(-1, 3, -1, -1) if grey else part) for part in values.split(_SHARING)]
+    whole = torch.cat(parts).clamp(0, 1)
+    return whole[:, :1].contiguous() if grey else whole
 
 
 def _flip(values: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

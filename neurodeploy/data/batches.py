@@ -70,7 +70,7 @@ class Batches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.recorded = split.temporal and self.encoded is None
         self.anew = self.encoded if train else None
         self.augmentation = Augmentation(config.augment, source.shape, self.recorded) if train else None
-        stored = split.stored
+        stored = split.samples if self.encoded is None else self.encoded.values
         self.stored = torch.from_numpy(stored if stored.flags.writeable else stored.copy())
 
     def __len__(self) -> int:
@@ -100,4 +100,5 @@ class Batches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 def loader(split: Split, source: Input, config: DataConfig, batch_size: int, seed: int, train: bool) -> DataLoader[Any]:
     """A DataLoader of `Batches`; its sampler has Lightning's `set_epoch`."""
     batches = Batches(split, source, config, batch_size, seed, train)
-    return DataLoader(batches, sampler=batches.order, batch_size=None)
+    # A DataLoader draws a number each time it is iterated: not from the generator that the trainer uses.
+    return DataLoader(batches, sampler=batches.order, batch_size=None, generator=torch.Generator().manual_seed(seed))

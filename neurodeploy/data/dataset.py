@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,16 +45,6 @@ class Split:
         """The samples as networks and simulators take them: (N, *shape), or time first, (T, N, *shape)."""
         return np.ascontiguousarray(np.moveaxis(self.samples, 1, 0)) if self.temporal else self.samples
 
-    @property
-    def stored(self) -> Samples:
-        """The integers that lie in memory: the samples, or what they are encoded from (see `EncodedSplit`)."""
-        return self.samples
-
-    @property
-    def levels(self) -> int | None:
-        """The largest integer that `stored` may hold where that is not for the input to say."""
-        return None
-
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
@@ -72,43 +62,38 @@ class DataSet:
     test: Split
 
 
-def check_data_set(data: DataSet) -> DataSet:
-    """The data set itself, if it can be trained and tested on.
+def check_splits(name: str, source: Input, classes: int, splits: Mapping[str, Split]) -> None:
+    """Whether a data set can be trained and tested on.
 
     Raises:
         UsageError: naming all that is wrong: empty splits, other shapes than the input's, labels out of range,
-            integers that the input cannot hold.
+            integers that the input cannot hold, splits of different numbers of steps.
     """
-    problems = []
-    for name in ("train", "validation", "test"):
-        split: Split = getattr(data, name)
-        problems += [f"{name}: {problem}" for problem in _problems(split, data)]
-    steps = {s.samples.shape[1] for s in (data.train, data.validation, data.test) if s.temporal and s.samples.ndim > 1}
+    problems = [f"{part}: {text}" for part, split in splits.items() for text in _problems(split, source, classes)]
+    steps = {split.samples.shape[1] for split in splits.values() if split.temporal and split.samples.ndim > 1}
     if len(steps) > 1:
         problems.append(f"splits of {' and '.join(map(str, sorted(steps)))} steps; all must have the same number")
     if problems:
-        raise UsageError(f"data set {data.name}: {'; '.join(problems)}")
-    return data
+        raise UsageError(f"data set {name}: {'; '.join(problems)}")
 
 
-def _problems(split: Split, data: DataSet) -> Iterator[str]:
-    samples, labels = split.stored, split.labels
-    recorded = split.temporal and split.levels is None  # encoded splits store one value for all steps
-    shape = samples.shape[2:] if recorded else samples.shape[1:]
-    order = f"(N, {'T, ' if recorded else ''}{_ORDERS.get(len(data.input.shape), 'features')})"
+def _problems(split: Split, source: Input, classes: int) -> Iterator[str]:
+    samples, labels = split.samples, split.labels
+    shape = samples.shape[2:] if split.temporal else samples.shape[1:]
+    order = f"(N, {'T, ' if split.temporal else ''}{_ORDERS.get(len(source.shape), 'features')})"
     if samples.dtype != np.uint8:
         yield f"samples of type {samples.dtype}; uint8 is expected"
     if len(samples) != len(labels) or labels.ndim != 1:
         yield f"samples of shape {samples.shape} but labels of shape {labels.shape}; one label per sample is expected"
     if samples.size == 0:
         yield f"no samples (shape {samples.shape}); at least one is needed"
-    elif shape != data.input.shape:
-        yield f"samples of shape {shape} where {data.input.shape} is expected; the order is {order}"
-    elif (largest := int(samples.max())) > (split.levels or 2**data.input.bits - 1):
-        yield f"a sample holds {largest}; {split.levels or 2**data.input.bits - 1} is the most that its bits hold"
-    if labels.size and (labels.min() < 0 or labels.max() >= data.classes):
-        wrong = np.flatnonzero((labels < 0) | (labels >= data.classes))
+    elif shape != source.shape:
+        yield f"samples of shape {shape} where {source.shape} is expected; the order is {order}"
+    elif (largest := int(samples.max())) >= 2**source.bits:
+        yield f"a sample holds {largest}; {source.bits} bits hold 0 to {2**source.bits - 1}"
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if wrong.size:
         yield (
-            f"label {labels[wrong[0]]} of sample {wrong[0]} ({len(wrong)} such); "
-            f"allowed are 0 to {data.classes - 1} of {data.classes} classes"
+            f"label {labels.flat[wrong[0]]} of sample {wrong[0]} ({len(wrong)} such); "
+            f"allowed are 0 to {classes - 1} of {classes} classes"
         )

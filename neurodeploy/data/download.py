@@ -139,8 +139,12 @@ def fetch(name: str, folder: Path) -> None:
             arrived = Path(scratch) / resource.file
             _download(resource, arrived)
             if resource.file.endswith((".zip", ".tar.gz")):
-                _unpack(arrived, Path(scratch) / "content")
-                for entry in sorted((Path(scratch) / "content").iterdir()):
+                content = Path(scratch) / "content"
+                _unpack(arrived, content)
+                for inner in sorted(content.glob("*.zip")):  # DVS-CIFAR10: one for each class
+                    _unpack(inner, content)
+                    inner.unlink()
+                for entry in sorted(content.iterdir()):
                     os.replace(entry, folder / entry.name)
             else:
                 os.replace(arrived, folder / resource.file)
@@ -167,7 +171,8 @@ def _download(resource: Resource, arrived: Path) -> None:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Everything in an archive, archives in it included; never anything outside `folder`."""
+    """Everything in an archive; never anything outside `folder`."""
+    folder.mkdir(exist_ok=True)
     try:
         if archive.suffix == ".zip":
             with zipfile.ZipFile(archive) as packed:
@@ -178,6 +183,3 @@ def _unpack(archive: Path, folder: Path) -> None:
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise FileFormatError(f"{archive.name}: cannot be unpacked: {error}") from error
-    for inner in sorted(folder.glob("*.zip")):
-        _unpack(inner, folder)
-        inner.unlink()

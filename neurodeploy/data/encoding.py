@@ -110,13 +110,3 @@ class EncodedSplit(Split):
             generator = np.random.Generator(stream("rate", *self.key, int(number)))
             spikes[:, place] = encode(value, "rate", self.steps, generator)
         return spikes
-
-    @property
-    def stored(self) -> Samples:
-        """The integers that are encoded, (N, *shape)."""
-        return self.values
-
-    @property
-    def levels(self) -> int:
-        """The integer whose value is 1."""
-        return round(1 / self.scale)

@@ -135,7 +135,8 @@ def read_cache(path: Path, expected: Sequence[str]) -> dict[str, NDArray[Any]] |
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, since numpy leaves a file open that turns out to be no archive.
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             return {name: file[name] for name in expected}
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         warnings.warn(f"{path}: damaged ({error}); the frames are made again", UserWarning, stacklevel=2)

@@ -89,9 +89,9 @@ def _find(config: DataConfig) -> Path:
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.lib.npyio.NpzFile):
-            with file:
+        with path.open("rb") as handle:
+            file = np.load(handle, allow_pickle=False)
+            if isinstance(file, np.lib.npyio.NpzFile):
                 return {name: file[name] for name in file.files if name in (*_NEEDED, *_OPTIONAL)}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise FileFormatError(f"{path}: damaged, or not plain arrays ({error}); write it with numpy.savez") from error

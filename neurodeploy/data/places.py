@@ -52,7 +52,7 @@ def locate(
     given = config.root or os.environ.get(DATA_ROOT_VARIABLE)
     listing = ", ".join(description for description, _ in wanted)
     if not given:
-        raise UsageError(f"data set {name} needs --data-root FOLDER (or {DATA_ROOT_VARIABLE}, or data.root): {listing}")
+        raise UsageError(f"data set {name} needs --data-root FOLDER (or {DATA_ROOT_VARIABLE}) with {listing}")
     root = Path(given).expanduser()
     places = [base / folder for base in (root / name, root) for folder in (*folders, ".")]
 

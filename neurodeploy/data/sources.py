@@ -10,7 +10,7 @@ import numpy as np
 
 from neurodeploy.config import DataConfig
 from neurodeploy.data.augment import check_augmentation
-from neurodeploy.data.dataset import DataSet, Split, check_data_set
+from neurodeploy.data.dataset import DataSet, Split, check_splits
 from neurodeploy.data.encoding import EncodedSplit
 from neurodeploy.data.images import load_cifar, load_digits, load_idx_set
 from neurodeploy.data.own import load_npz
@@ -46,14 +46,18 @@ def load_data_set(config: DataConfig, steps: int, seed: int) -> DataSet:
     else:
         raise unknown_name("data set", config.name, [*SOURCES, "the path of a .npz"])
     check_augmentation(config.augment, loaded.input.shape, loaded.train.temporal)
+    splits = {"train": loaded.train, "test": loaded.test}
+    if loaded.validation is not None:
+        splits["validation"] = loaded.validation
+    check_splits(loaded.reported_name, loaded.input, loaded.classes, splits)
     train, validation = (loaded.train, loaded.validation) if loaded.validation else _held_out(loaded, config, seed)
     data = DataSet(loaded.reported_name, loaded.input, loaded.classes, train, validation, loaded.test)
-    return check_data_set(data if config.encoding == "direct" else _encoded(data, config, steps, seed))
+    return data if config.encoding == "direct" else _encoded(data, config, steps, seed)
 
 
 def _held_out(loaded: Loaded, config: DataConfig, seed: int) -> tuple[Split, Split]:
     count = max(1, round(config.validation * len(loaded.train)))
-    if 0 < len(loaded.train) <= count:
+    if count >= len(loaded.train):
         raise UsageError(
             f"data.validation={config.validation}: leaves none of {len(loaded.train)} samples of "
             f"{loaded.reported_name} for training"

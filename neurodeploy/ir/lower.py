@@ -77,13 +77,28 @@ def lower(network: Network) -> LoweredNetwork:
 
 def _lower_layer(network: Network, name: str, node: LIF | MembraneReadout) -> LoweredLayer:
     shape = network.shapes[name]
+    synapses = tuple(_fold(network, chain, name) for chain in _chains(network, name))
     bias = np.zeros(shape)
-    synapses = []
-    for chain in _chains(network, name):
-        folded, chain_bias = _fold(network, chain, name)
-        synapses.append(folded)
-        bias += chain_bias if len(shape) == 1 else chain_bias[:, None, None]
-    return LoweredLayer(name, shape, tuple(synapses), frozen_floats(bias), node)
+    for edge in network.incoming(name):
+        arriving = _bias(network, edge.source)
+        bias += arriving if len(shape) == 1 else arriving[:, None, None]
+    return LoweredLayer(name, shape, synapses, frozen_floats(bias), node)
+
+
+def _bias(network: Network, name: str) -> FloatArray:
+    """What a node puts out where all neurons are silent, per channel or feature.
+
+    Taken along edges, not along chains: a weight node that several neuron nodes feed brings its bias once.
+    """
+    node = network.nodes[name]
+    if isinstance(node, Conv2d | Linear):
+        return node.bias
+    bias = np.zeros(network.shapes[name][0])
+    if isinstance(node, Flatten):
+        for edge in network.incoming(name):
+            if len(network.shapes[edge.source]) == 1:  # `_fold` has refused a Flatten after a convolution
+                bias += _bias(network, edge.source)
+    return bias
 
 
 def _chains(network: Network, name: str) -> Iterator[list[Edge]]:
@@ -100,8 +115,8 @@ def _chains(network: Network, name: str) -> Iterator[list[Edge]]:
             pending.extend([edge, *path] for edge in reversed(network.incoming(path[0].source)))
 
 
-def _fold(network: Network, path: list[Edge], target: str) -> tuple[Synapses, FloatArray]:
-    """The synapses of one chain and the bias that it brings per output channel or feature."""
+def _fold(network: Network, path: list[Edge], target: str) -> Synapses:
+    """The synapses of one chain."""
     source, names = path[0].source, [edge.target for edge in path[:-1]]
     delay = sum(edge.delay for edge in path)
     described = " -> ".join([source, *names, target])
@@ -124,15 +139,15 @@ def _fold(network: Network, path: list[Edge], target: str) -> tuple[Synapses, Fl
     if isinstance(weight_node, Conv2d):
         if flat:
             raise UsageError(f"{described}: a Flatten after the convolution {weighted} is not supported")
-        return _convolution(weighted, origin, weight_node, divisor, pool, delay), weight_node.bias
+        return _convolution(weighted, origin, weight_node, divisor, pool, delay)
     if isinstance(weight_node, Linear):
-        return DenseSynapses(weighted, origin, _scaled(weight_node.weight, divisor), pool, delay), weight_node.bias
+        return DenseSynapses(weighted, origin, _scaled(weight_node.weight, divisor), pool, delay)
     if flat or len(network.shapes[target]) == 1:
-        return DenseSynapses(target, origin, _scaled(np.eye(channels), divisor), pool, delay), np.zeros(channels)
+        return DenseSynapses(target, origin, _scaled(np.eye(channels), divisor), pool, delay)
     if len(network.shapes[target]) != 3:
         raise UsageError(f"{described}: shape {network.shapes[target]}, allowed are (C, H, W) and (n,); add a Flatten")
     identity = Conv2d(np.ones((channels, 1, 1, 1)), np.zeros(channels), groups=channels)
-    return _convolution(target, origin, identity, divisor, pool, delay), identity.bias
+    return _convolution(target, origin, identity, divisor, pool, delay)
 
 
 def _convolution(name: str, source: str, node: Conv2d, divisor: float, pool: int, delay: int) -> Synapses:

@@ -9,7 +9,7 @@ import altair as alt
 import pandas as pd
 
 from neurodeploy.hw_models import chips as chip_catalogue
-from neurodeploy.report.data import CELL, GAMMA_PREFIX, RATE_PREFIX, ReportData, quantized_accuracies
+from neurodeploy.report.data import CELL, GAMMA_PREFIX, RATE_PREFIX, SEPARATOR, WITH, ReportData, quantized_accuracies
 from neurodeploy.report.drawing import HEIGHT, Figure, chart_of, colours, end_labels, figure, in_words, lines
 
 BEFORE, AFTER, NOMINAL = "#D55E00", "#0072B2", "#555555"
@@ -140,7 +140,8 @@ def _accuracy_figure(data: ReportData, chip: str, noise: str, rows: pd.DataFrame
     span = levels[-1] - levels[0] or 10.0
     margin = 0.04 * span if len(levels) > 1 else span / 2
     edges = [levels[0] - margin, levels[-1] + margin]
-    what, unit = NOISES.get(noise, (noise, "% of nominal"))
+    axis, _, fixed = noise.partition(WITH)
+    what, unit = NOISES.get(axis, (axis.replace("_", " "), "% of nominal"))
 
     def x(field: str) -> alt.X:
         scale = alt.Scale(domain=edges, nice=False, zero=False)
@@ -186,13 +187,20 @@ def _accuracy_figure(data: ReportData, chip: str, noise: str, rows: pd.DataFrame
     subtitle = f"{counts} · {_evidence(rows)}"
     description = f"Mean test accuracy: {_accuracy_words(table)}."
     notes = []
-    model = chip_catalogue().get(chip)
+    model = chip_catalogue().get(chip.partition(SEPARATOR)[0])
     if model is not None and model.fixed_point:
         notes.append(f"A what-if: {chip} is digital and has no such noise.")
     if left_out:
         notes.append(f"Dots: the first {DOTS_PER_POINT} chips of every point.")
     name = f"accuracy-{_slug(chip)}-{_slug(noise)}"
-    return figure(name, f"{chip}: {what}", subtitle, alt.layer(*layers), description, " ".join(notes))
+    return figure(
+        name,
+        f"{chip}: {what}{f'{WITH}{fixed}' if fixed else ''}",
+        subtitle,
+        alt.layer(*layers),
+        description,
+        " ".join(notes),
+    )
 
 
 def _evidence(rows: pd.DataFrame) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from neurodeploy.errors import FileFormatError, UsageError
 from neurodeploy.ir.artifact import is_artifact, load_artifact
-from neurodeploy.report.data import CELL, ReportData
+from neurodeploy.report.data import CELL, SEPARATOR, WITH, ReportData
 from neurodeploy.snn.model_file import Model, load_model
 from neurodeploy.sweep.store import open_existing
 
@@ -62,12 +62,9 @@ def recovered(curves: pd.DataFrame, chip: str, noise: str, level: float) -> floa
 def _study(path: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """(chips, curves, calibration) of a study."""
     with open_existing(path) as store:
-        chips, curves, rows = store.chips(), store.curves(), store.calibration_rows()
+        chips, curves, rows = map(_named, (store.chips(), store.curves(), store.calibration_rows()))
     if not curves.empty and curves.duplicated(CELL).any():
-        raise UsageError(
-            f"{path}: several results for one chip, noise and level (sweeps with different --with?); "
-            "a report takes one study file per fixed noise"
-        )
+        raise UsageError(f"{path}: several results for one network, chip, noise and level; name another study file")
     if rows.empty:
         return chips, curves, rows
     keys = ["chip", "noise", "level"]
@@ -80,6 +77,19 @@ def _study(path: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     )
     calibration["recovered"] = [recovered(curves, *key) for key in calibration[keys].itertuples(index=False)]
     return chips, curves, calibration
+
+
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    """A study's table in a report's words: several networks and fixed noises become curves of their own.
+
+    A chip is called "loihi2 · network" where the study has several networks, and a noise "mismatch with thermal=0.1".
+    """
+    if table.empty:
+        return table
+    several = table["network"].nunique() > 1
+    chip = table["chip"] + SEPARATOR + table["network"] if several else table["chip"]
+    noise = table["noise"].where(table["fixed"] == "", table["noise"] + WITH + table["fixed"])
+    return table.assign(chip=chip, noise=noise).drop(columns=["network", "fixed"])
 
 
 def _rounding(folder: Path) -> pd.DataFrame:

@@ -13,6 +13,12 @@ from neurodeploy.errors import UsageError
 CELL = ["chip", "noise", "level", "calibrated"]
 """The columns that name one point of a curve."""
 
+SEPARATOR = " · "
+"""Between a chip and a network, where a study has several networks."""
+
+WITH = " with "
+"""Between the noise of a curve and what is there at every level."""
+
 GAMMA_PREFIX = "gamma."
 RATE_PREFIX = "rate."
 
@@ -75,7 +81,7 @@ class ReportData:
             number), `data`, `seed`, `seconds`, `environment`, `command`; what is absent is left out of the page.
         training: one row per epoch; may hold `potential_loss`, and per spiking layer `gamma.<layer>`, `rate.<layer>`.
         curves: one row per point (chip, noise, level, calibrated); `ci_low` to `ci_high` is the 95 % interval of the
-            mean over chips.
+            mean, over chips and test samples.
         chips: one row per virtual chip and point.
         proofs: one mapping per backend and chip: the keys of a comparison, with `backend`, `version` and `chip`.
         rounding: what quantisation did to each layer.

@@ -94,7 +94,7 @@ def curve_table(data: ReportData) -> Table:
         )
         for row in _rows(data.curves)
     )
-    caption = "Test accuracy over virtual chips; the interval is that of the mean over chips"
+    caption = "Test accuracy over virtual chips; the interval of the mean is over chips and test samples"
     return Table(caption, (*columns, "5th percentile", "worst chip"), rows, 4)
 
 

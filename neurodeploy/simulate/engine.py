@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from neurodeploy.hw_models.noise import ThermalNoise
-from neurodeploy.ir.arrays import IntArray
+from neurodeploy.hw_models.dynamic_noise import DynamicNoise, transmitted
+from neurodeploy.ir.arrays import IntArray, Shape
 from neurodeploy.ir.program import (
     DECAY_ONE,
     INPUT,
@@ -53,12 +53,10 @@ class Counts:
         return np.asarray(self.readout.argmax(axis=-1), dtype=np.int64)
 
 
-def run(
-    program: Program, inputs: NDArray[Any], thermal: ThermalNoise | None = None, first_sample: int = 0
-) -> Recording:
+def run(program: Program, inputs: NDArray[Any], noise: DynamicNoise | None = None, first_sample: int = 0) -> Recording:
     """One chip with all spikes and potentials recorded; arguments and errors as `reference.run`."""
     batch, _ = check_inputs(program, inputs)
-    stack = _Stack([program], [thermal])
+    stack = _Stack([program], [noise])
     trace = _Trace([], [])
     readout, _ = stack.run(inputs, slice(0, batch), first_sample, trace)
     kind = np.int64 if program.fixed_point else np.float64
@@ -74,17 +72,17 @@ def run(
 
 
 def run_chips(
-    programs: Sequence[Program], inputs: NDArray[Any], thermal: Sequence[ThermalNoise | None] | None = None
+    programs: Sequence[Program], inputs: NDArray[Any], noise: Sequence[DynamicNoise | None] | None = None
 ) -> Counts:
     """Many chips on the same samples.
 
     Args:
         programs: one per chip, the same layers and geometry; arrays that are the same object in all are computed once.
         inputs: integers, (B, *shape) shown at every step, or (T, B, *shape).
-        thermal: noise per chip, or None.
+        noise: of every chip in this trial, None where a chip has none.
     """
     batch, _ = check_inputs(programs[0], inputs)
-    noises = list(thermal) if thermal is not None else [None] * len(programs)
+    noises = list(noise) if noise is not None else [None] * len(programs)
     widest = max(int(np.prod(layer.shape)) for layer in programs[0].layers)
     samples = max(1, min(batch, _CHUNK_VALUES // widest))
     chips = max(1, _CHUNK_VALUES // (widest * samples))
@@ -104,6 +102,9 @@ def run_chips(
     )
 
 
+_Where = tuple[str, Shape, int, int, int]  # layer, its shape, step, first sample, number of samples
+
+
 @dataclass
 class _Trace:
     spikes: list[dict[str, torch.Tensor]]
@@ -116,10 +117,10 @@ class _Stack:
     A leading axis of 1 stands for what all chips share: it broadcasts, so that it is computed once.
     """
 
-    def __init__(self, programs: Sequence[Program], thermal: Sequence[ThermalNoise | None]) -> None:
+    def __init__(self, programs: Sequence[Program], noise: Sequence[DynamicNoise | None]) -> None:
         self.program = programs[0]
         self.chips = len(programs)
-        self.thermal = thermal
+        self.noise = noise
         self.layers = [
             _StackedLayer([p.layers[i] for p in programs], self.program) for i in range(len(programs[0].layers))
         ]
@@ -141,6 +142,7 @@ class _Stack:
         output[INPUT] = torch.zeros((1, batch, *self.program.input.shape))
         counts = {layer.name: torch.zeros((self.chips, *layer.shape), dtype=torch.float64) for layer in firing}
         readout = torch.zeros((self.chips, batch, *self.layers[-1].shape), dtype=torch.float64)
+        late: dict[str, list[NDArray[np.bool_] | None]] = {}  # layer -> per chip, spikes that arrive a step later
         constant: dict[str, torch.Tensor] = {}  # what a static input brings is computed once
         for step in range(self.program.steps):
             before = dict(output)
@@ -151,26 +153,40 @@ class _Stack:
                     driven = layer.drive(output, before)
                     if static and layer.from_input_only:
                         constant[layer.name] = driven
-                noise = self._noise(layer, step, first_sample, batch)
-                state[layer.name], output[layer.name] = layer.update(state[layer.name], driven, noise)
+                where = (layer.name, layer.shape, step, first_sample, batch)
+                state[layer.name], fired = layer.update(state[layer.name], driven, self._on_input(where))
+                output[layer.name] = self._transmit(fired, where, late) if layer.fires else fired
                 if layer.fires:
                     counts[layer.name] += output[layer.name].sum(dim=1)
             readout += (output if self.layers[-1].fires else state)[self.layers[-1].name]
             if trace is not None:
                 trace.spikes.append({layer.name: output[layer.name] for layer in self.layers if layer.fires})
                 trace.potentials.append({layer.name: state[layer.name].clone() for layer in self.layers})
+        for chip, noise in enumerate(self.noise):
+            if noise is not None:
+                readout[chip] = torch.from_numpy(noise.readout(readout[chip].numpy(), first_sample))
         return readout, counts
 
-    def _noise(self, layer: _StackedLayer, step: int, first: int, batch: int) -> torch.Tensor | None:
-        if not layer.fires or all(noise is None for noise in self.thermal):
+    def _on_input(self, where: _Where) -> torch.Tensor | None:
+        """(chips, B, *shape) what noise adds to a layer's inputs, or None."""
+        drawn = [None if noise is None else noise.current(*where) for noise in self.noise]
+        if all(one is None for one in drawn):
             return None
-        drawn = [
-            np.zeros((batch, *layer.shape))
-            if noise is None
-            else noise.draw(layer.name, layer.shape, step, first, batch)
-            for noise in self.thermal
-        ]
-        return torch.from_numpy(np.stack(drawn))
+        zeros = np.zeros((where[-1], *where[1]))
+        return torch.from_numpy(np.stack([zeros if one is None else one for one in drawn]))
+
+    def _transmit(
+        self, fired: torch.Tensor, where: _Where, late: dict[str, list[NDArray[np.bool_] | None]]
+    ) -> torch.Tensor:
+        """The spikes that arrive, (chips or 1, B, *shape); what arrives a step later goes into `late`."""
+        masks = [None if noise is None else noise.masks(*where) for noise in self.noise]
+        if all(one is None for one in masks):
+            return fired
+        before = late.get(where[0], [None] * self.chips)
+        own = fired.expand(self.chips, *fired.shape[1:]).bool().numpy()
+        pairs = [transmitted(*each) for each in zip(own, masks, before, strict=True)]
+        late[where[0]] = [held for _, held in pairs]
+        return torch.from_numpy(np.stack([arrived for arrived, _ in pairs])).float()
 
 
 class _StackedLayer:

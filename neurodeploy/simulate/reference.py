@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurodeploy.hw_models.noise import ThermalNoise
+from neurodeploy.hw_models.dynamic_noise import DynamicNoise, transmitted
 from neurodeploy.ir.program import (
     DECAY_ONE,
     INPUT,
@@ -24,12 +24,12 @@ from neurodeploy.simulate.recording import Recording, check_inputs
 Array = NDArray[Any]
 
 
-def run(program: Program, inputs: Array, thermal: ThermalNoise | None = None, first_sample: int = 0) -> Recording:
+def run(program: Program, inputs: Array, noise: DynamicNoise | None = None, first_sample: int = 0) -> Recording:
     """Runs a program step by step.
 
     Args:
         inputs: integers, (B, *shape) shown at every step, or (T, B, *shape).
-        thermal: noise on the firing neurons' inputs.
+        noise: of the chip in this trial: on neurons' inputs, on their spikes, on the readout.
         first_sample: the number of the first sample, by which the noise is addressed.
 
     Raises:
@@ -42,6 +42,7 @@ def run(program: Program, inputs: Array, thermal: ThermalNoise | None = None, fi
     output[INPUT] = np.zeros((batch, *program.input.shape), dtype=np.int64)
     spikes: dict[str, list[Array]] = {layer.name: [] for layer in program.layers if layer.fires}
     potentials: dict[str, list[Array]] = {layer.name: [] for layer in program.layers}
+    late: dict[str, Array | None] = {}  # spikes that arrive a step later
     last = program.layers[-1]
     readout: Array = np.zeros((batch, *last.shape), dtype=kind)
     for step in range(program.steps):
@@ -51,14 +52,19 @@ def run(program: Program, inputs: Array, thermal: ThermalNoise | None = None, fi
             weighted = sum(
                 _in_register(program, s, current(s, (before if s.delay else output)[s.source])) for s in layer.synapses
             )
-            noise: Array = np.zeros((), dtype=kind)
-            if thermal is not None and layer.fires:
-                noise = thermal.draw(layer.name, layer.shape, step, first_sample, batch).astype(kind)
-            state[layer.name], output[layer.name] = update(layer, state[layer.name], np.asarray(weighted), noise)
+            where = (layer.name, layer.shape, step, first_sample, batch)
+            added = None if noise is None else noise.current(*where)
+            on_input = np.zeros((), dtype=kind) if added is None else added.astype(kind)
+            state[layer.name], fired = update(layer, state[layer.name], np.asarray(weighted), on_input)
+            masks = None if noise is None else noise.masks(*where)
+            arrived, late[layer.name] = transmitted(fired.astype(bool), masks, late.get(layer.name))
+            output[layer.name] = arrived.astype(np.int64)
             potentials[layer.name].append(state[layer.name])
             if layer.fires:
                 spikes[layer.name].append(output[layer.name].astype(np.uint8))
         readout = readout + (output if last.fires else state)[last.name]
+    if noise is not None:
+        readout = noise.readout(readout, first_sample).astype(kind)
     return Recording(
         {name: np.stack(values) for name, values in spikes.items()},
         {name: np.stack(values) for name, values in potentials.items()},

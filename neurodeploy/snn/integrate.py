@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import avg_pool2d
 
-from neurodeploy.snn import fused
+from neurodeploy.snn import fused_layer
 from neurodeploy.snn.surrogate import RULES, SHAPES, Surrogate
 
 ResetKind = Literal["zero", "subtract"]
+_PAPER = Surrogate()
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Dynamics:
     """
 
     steps: int
-    surrogate: Surrogate = Surrogate()
+    surrogate: Surrogate = _PAPER
     reset: ResetKind = "zero"
     detach_reset: bool = False
 
@@ -64,13 +64,18 @@ def integrate_and_fire(
         pool: average over windows of this size (height and width are the last two dimensions and divisible).
         record: keep the potentials.
     """
-    if current.dtype in (torch.float16, torch.bfloat16):
-        current = current.float()  # a membrane adds up many small values
-    threshold, decay, gamma = (part.to(current.dtype) for part in (threshold, decay, gamma))
-    if not record and _can_fuse(current, threshold, decay):
-        spikes, moments, rates = _Fused.apply(current, threshold, decay, gamma, dynamics, pool)  # type: ignore[no-untyped-call]
-        return Fired(spikes, moments, rates, None)
-    spikes, potentials = _StepByStep.apply(current, threshold, decay, gamma, dynamics)  # type: ignore[no-untyped-call]
+    given = current.dtype
+    if given in (torch.float16, torch.bfloat16) and (record or current.device.type == "cpu"):
+        current = current.float()  # a membrane adds up many small values; a GPU's kernel does so by itself
+    working = torch.float64 if current.dtype == torch.float64 else torch.float32
+    threshold, decay, gamma = (part.to(working) for part in (threshold, decay, gamma))
+    if not record and fused_layer.available(current):
+        rule = dynamics.surrogate.rule if dynamics.surrogate.learns_gamma else "frozen"
+        numbers = SHAPES.index(dynamics.surrogate.shape), RULES.index(rule)
+        settings = fused_layer.Settings(dynamics.steps, *numbers, dynamics.reset == "subtract", dynamics.detach_reset)
+        spikes, means = fused_layer.fire(current, threshold, decay, gamma, settings, pool)
+        return Fired(spikes.to(given), means[:, :2], means[:, 2].detach(), None)
+    spikes, potentials = _StepByStep.apply(current.to(working), threshold, decay, gamma, dynamics)  # type: ignore[no-untyped-call]
     values = potentials.flatten(1)
     # E[u^2] in one pass: potentials are of order 1 with a mean near 0, where nothing cancels.
     power = torch.linalg.vector_norm(values, dim=1).square() / values.shape[1]
@@ -78,105 +83,7 @@ def integrate_and_fire(
     rates = spikes.detach().flatten(1).mean(dim=1)
     if pool > 1:
         spikes = avg_pool2d(spikes.flatten(0, 1), pool).unflatten(0, spikes.shape[:2])
-    return Fired(spikes, moments, rates, potentials if record else None)
-
-
-def _can_fuse(current: torch.Tensor, threshold: torch.Tensor, decay: torch.Tensor) -> bool:
-    one_each = threshold.numel() == 1 and decay.numel() == 1
-    return current.device.type == "cpu" and one_each and current.numel() > 0 and float(threshold.detach()) > 0
-
-
-def _flat(tensor: torch.Tensor) -> tuple[torch.Tensor, int, bool]:
-    """A (T, B, …) tensor as (T, neurons) in memory order, values side by side in a row, and whether channels are last.
-
-    Convolutions are fastest with channels last; the neuron loop takes memory as it comes.
-    """
-    if tensor.ndim == 5:
-        folded = tensor.flatten(0, 1)
-        if folded.is_contiguous(memory_format=torch.channels_last) and not folded.is_contiguous():
-            return folded.permute(0, 2, 3, 1).reshape(len(tensor), -1), int(tensor.shape[2]), True
-    return tensor.contiguous().reshape(len(tensor), -1), 1, False
-
-
-def _empty_like(current: torch.Tensor, steps: int, last: bool, pool: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(T, B, …) to hand out, and the same memory as (T, values)."""
-    shape = list(current.shape[1:])
-    if pool > 1:
-        shape[-2:] = [size // pool for size in shape[-2:]]
-    if not last:
-        made = current.new_empty((steps, *shape))
-        return made, made.view(steps, -1)
-    batch, channels, height, width = shape
-    memory = current.new_empty((steps, batch, height, width, channels))
-    return memory.permute(0, 1, 4, 2, 3), memory.view(steps, -1)
-
-
-class _Fused(torch.autograd.Function):
-    """The loop of `snn.fused`; equal to `_StepByStep` in every potential."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        current: torch.Tensor,
-        threshold: torch.Tensor,
-        decay: torch.Tensor,
-        gamma: torch.Tensor,
-        dynamics: Dynamics,
-        pool: int,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        steps = dynamics.steps
-        flat, inner, last = _flat(current)
-        row = int(current.shape[-1]) * inner if pool > 1 else 1
-        block = fused.block_size(row, pool, steps)
-        spikes, memory = _empty_like(current, steps, last, pool)
-        neurons = flat.shape[1]
-        sums = np.empty((-(-neurons // block), steps, 3), flat.numpy().dtype)
-        fused.use_threads(torch.get_num_threads())
-        scalars = [part.detach().reshape(1).numpy() for part in (decay, threshold)]
-        subtract = dynamics.reset == "subtract"
-        fused.forward(flat.numpy(), steps, *scalars, subtract, row, inner, pool, block, memory.numpy(), sums)
-        means = torch.from_numpy(sums.sum(axis=0, dtype=np.float64) / neurons).to(current.dtype)
-        ctx.save_for_backward(current, threshold, decay, gamma)
-        ctx.dynamics, ctx.pool, ctx.geometry = dynamics, pool, (row, inner, block, last)
-        rates = means[:, 2].clone()
-        ctx.mark_non_differentiable(rates)
-        return spikes, means[:, :2].clone(), rates
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, to_spikes: torch.Tensor, to_moments: torch.Tensor, _: torch.Tensor) -> tuple[Any, ...]:
-        current, threshold, decay, gamma = ctx.saved_tensors
-        dynamics, pool, (row, inner, block, last) = ctx.dynamics, ctx.pool, ctx.geometry
-        flat = _flat(current)[0]
-        neurons = flat.shape[1]
-        given = to_spikes.permute(0, 1, 3, 4, 2) if last else to_spikes
-        given = given.contiguous().view(dynamics.steps, -1)
-        to_current, memory = _empty_like(current, len(current), last, 1)
-        scalars = np.zeros((-(-neurons // block), 3))
-        factors = torch.tensor([1.0, 2.0], dtype=torch.float64) / neurons
-        fused.use_threads(torch.get_num_threads())
-        fused.backward(
-            flat.numpy(),
-            dynamics.steps,
-            *(part.detach().reshape(1).numpy() for part in (decay, threshold, gamma)),
-            dynamics.reset == "subtract",
-            dynamics.detach_reset,
-            SHAPES.index(dynamics.surrogate.shape),
-            RULES.index(dynamics.surrogate.rule) if dynamics.surrogate.learns_gamma else RULES.index("frozen"),
-            row,
-            inner,
-            pool,
-            block,
-            given.numpy(),
-            (to_moments.double() * factors).to(current.dtype).numpy(),
-            memory.numpy(),
-            scalars,
-        )
-        to_threshold, to_gamma, to_decay = (
-            torch.tensor(total, dtype=current.dtype).reshape(part.shape)
-            for total, part in zip(scalars.sum(axis=0), (threshold, gamma, decay), strict=True)
-        )
-        return to_current, to_threshold, to_decay, to_gamma, None, None
+    return Fired(spikes.to(given), moments, rates, potentials if record else None)
 
 
 class _StepByStep(torch.autograd.Function):

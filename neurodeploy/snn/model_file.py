@@ -21,7 +21,7 @@ from neurodeploy.snn.networks import build
 from neurodeploy.snn.spiking_network import SpikingNetwork
 
 FORMAT = "neurodeploy-model"
-VERSION = 1
+VERSION = 2  # 1 knew no samples that change over time
 _CALIBRATION_SAMPLES = 128  # training images kept in the file, on which scales are chosen at export
 _GOLDEN_SAMPLES = 32  # test images kept in the file, on which exports are proved
 
@@ -54,8 +54,9 @@ def make_model(
     history: list[dict[str, float]],
 ) -> Model:
     """The Model of a trained network, with the samples that go into its file."""
-    calibration = Split(data.train.samples[:_CALIBRATION_SAMPLES], data.train.labels[:_CALIBRATION_SAMPLES])
-    golden = Split(data.test.samples[:_GOLDEN_SAMPLES], data.test.labels[:_GOLDEN_SAMPLES])
+    taken = (data.train.take(slice(_CALIBRATION_SAMPLES)), data.test.take(slice(_GOLDEN_SAMPLES)))
+    # Plain splits: rate and latency are encoded here, once.
+    calibration, golden = (Split(part.samples, part.labels, part.temporal) for part in taken)
     return Model(network, config, data.classes, metrics, history, calibration, golden)
 
 
@@ -68,9 +69,10 @@ def save_model(model: Model, path: Path) -> None:
         "config": model.config.model_dump(mode="json"),
         "input": {"shape": list(source.shape), "scale": source.scale, "bits": source.bits},
         "classes": model.classes,
-        "state": {name: tensor.detach().cpu() for name, tensor in model.network.state_dict().items()},
+        "state": {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()},
         "metrics": model.metrics,
         "history": model.history,
+        "temporal": model.calibration.temporal,
         "samples": {
             name: torch.from_numpy(np.ascontiguousarray(values))
             for name, values in (
@@ -132,7 +134,9 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise FileFormatError(f"{path}: not a model of ours (made by `neurodeploy train`)")
     if content.get("version") != VERSION:
-        raise FileFormatError(f"{path}: version {content.get('version')}, this program reads {VERSION}")
+        raise FileFormatError(
+            f"{path}: version {content.get('version')}, this program reads {VERSION}; train the model again"
+        )
     return content
 
 
@@ -154,8 +158,12 @@ def _decode(content: dict[str, Any]) -> Model:
     network.load_state_dict(content["state"])
     samples = {name: _samples(content["samples"][name]) for name in ("calibration", "golden")}
     labels = {name: _samples(content["samples"][f"{name}_labels"]) for name in ("calibration", "golden")}
+    temporal = content["temporal"]
+    if not isinstance(temporal, bool):
+        raise ValueError(f"temporal is {temporal!r}, not true or false")
+    expected_shape = (config.network.steps, *input_node.shape) if temporal else input_node.shape
     for name, images in samples.items():
-        if images.shape[1:] != input_node.shape or labels[name].shape != (len(images),):
+        if images.shape[1:] != expected_shape or labels[name].shape != (len(images),):
             raise ValueError(f"{name} samples of shape {images.shape} with labels of shape {labels[name].shape}")
         if images.size and (images.min() < 0 or images.max() >= 2**input_node.bits):
             raise ValueError(f"{name} samples outside the {input_node.bits} bits of the input")
@@ -165,8 +173,8 @@ def _decode(content: dict[str, Any]) -> Model:
         classes,
         dict(content["metrics"]),
         [dict(row) for row in content["history"]],
-        Split(samples["calibration"].astype(np.uint8), labels["calibration"].astype(np.int64)),
-        Split(samples["golden"].astype(np.uint8), labels["golden"].astype(np.int64)),
+        Split(samples["calibration"].astype(np.uint8), labels["calibration"].astype(np.int64), temporal),
+        Split(samples["golden"].astype(np.uint8), labels["golden"].astype(np.int64), temporal),
     )
 
 

@@ -13,42 +13,52 @@ from neurodeploy.snn.surrogate import Surrogate
 SMALLEST_THRESHOLD = 0.05  # no chip stores a threshold of zero or less
 SMALLEST_GAMMA = 0.05  # gamma <= 0 would turn the surrogate gradient of Eq. 16 around; the optimiser is kept above
 SMALLEST_DECAY = 1e-3  # of a decay that is learned; one that starts at exactly 1 starts at 1 - 10^-3
+_PAPER = Surrogate()
+
+
+class Decay(nn.Module):
+    """epsilon = sigmoid(v), learned (PLIF: Fang et al., ICCV 2021); layers that are given the same object share it."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        start = min(max(start, SMALLEST_DECAY), 1 - SMALLEST_DECAY)
+        self.parameter = nn.Parameter(torch.tensor(math.log(start / (1 - start))))
+
+    def forward(self) -> torch.Tensor:
+        """epsilon, scalar."""
+        return torch.sigmoid(self.parameter)
 
 
 class LIFNeurons(nn.Module):
     """LIF neurons with a parametric surrogate gradient, a learnable threshold and, on request, a learnable decay.
 
-    Vth = tanh(w), one w per layer (Wang et al., NeurIPS 2022). By default it is learned where the surrogate is the
-    arctangent (convolutional layers). Under the softplus (fully connected layers) it is fixed, as in the authors' own
+    Vth = tanh(w), one w per layer (Wang et al., NeurIPS 2022). By default it is learned where the surrogate is not the
+    softplus (convolutional layers). Under the softplus (fully connected layers) it is fixed, as in the authors' own
     earlier code: that surrogate does not vanish far above the threshold, and its gradient drives Vth below zero.
-    decay = sigmoid(v), one v per layer, where it is learned (Fang et al., ICCV 2021).
 
     Attributes:
         gamma: width of the surrogate gradient; learnable as its rule says, kept at or above `SMALLEST_GAMMA`.
+        learned_decay: None where the decay is fixed.
     """
 
     def __init__(
         self,
         steps: int,
-        surrogate: Surrogate = Surrogate(),
-        decay: float = 0.25,
+        surrogate: Surrogate = _PAPER,
+        decay: float | Decay = 0.25,
         threshold: float = math.tanh(0.5),
         gamma: float = 1.0,
         reset: ResetKind = "zero",
         detach_reset: bool = False,
         learn_threshold: bool | None = None,
-        learn_decay: bool = False,
     ) -> None:
         super().__init__()
         self.dynamics = Dynamics(steps, surrogate, reset, detach_reset)
         learns = surrogate.shape != "softplus" if learn_threshold is None else learn_threshold
         self.threshold_parameter = nn.Parameter(torch.tensor(math.atanh(threshold)), requires_grad=learns)
         self.gamma = nn.Parameter(torch.tensor(float(gamma)), requires_grad=surrogate.learns_gamma)
-        self.fixed_decay = decay
-        self.decay_parameter: nn.Parameter | None = None
-        if learn_decay:
-            start = min(max(decay, SMALLEST_DECAY), 1 - SMALLEST_DECAY)
-            self.decay_parameter = nn.Parameter(torch.tensor(math.log(start / (1 - start))))
+        self.learned_decay = decay if isinstance(decay, Decay) else None
+        self._fixed_decay = 0.0 if isinstance(decay, Decay) else decay
 
     @property
     def steps(self) -> int:
@@ -63,9 +73,15 @@ class LIFNeurons(nn.Module):
     @property
     def decay(self) -> torch.Tensor:
         """epsilon of Eq. 2, scalar; double precision where it is fixed, so that it is exactly what was asked for."""
-        if self.decay_parameter is None:
-            return torch.tensor(self.fixed_decay, dtype=torch.float64, device=self.gamma.device)
-        return torch.sigmoid(self.decay_parameter)
+        if self.learned_decay is None:
+            return torch.tensor(self._fixed_decay, dtype=torch.float64, device=self.gamma.device)
+        learned: torch.Tensor = self.learned_decay()
+        return learned
+
+    @property
+    def decay_parameter(self) -> nn.Parameter | None:
+        """What the decay is learned by; layers that share a decay have the same."""
+        return None if self.learned_decay is None else self.learned_decay.parameter
 
     def forward(
         self,
@@ -114,7 +130,7 @@ class MembraneReadoutNeurons(nn.Module):
 
 
 class SpikeCountReadoutNeurons(nn.Module):
-    """The output is the mean of the spikes over time."""
+    """The output is the mean over time of what the neurons before it put out."""
 
     def forward(self, spikes: torch.Tensor) -> torch.Tensor:
         """(T, B, classes): the spikes as they are."""

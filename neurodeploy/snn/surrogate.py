@@ -20,7 +20,7 @@ gamma does not enter the forward pass, no choice is the true gradient; four are 
     principled   the derivative of one function f with do/du = df/dx, do/dgamma = df/dgamma:
                    arctangent  f = arctan(gamma x) / pi + 1/2, the relaxation of the step; so do/du is
                                gamma / (pi (1 + (gamma x)^2)) here and do/dgamma = x / (pi (1 + (gamma x)^2))
-                   softplus    f = log(1 + exp(gamma x)) / gamma, do/dgamma = (gamma x s - log(1 + exp(gamma x))) / gamma^2
+                   softplus    f = log(1 + exp(gamma x)) / gamma, do/dgamma = (gamma x s - gamma f) / gamma^2
     odd          arctangent: Eq. 10 rescaled to a maximum of 1 with its sign, 2 gamma x / (1 + (gamma x)^2); softplus:
                  as principled (Eq. 15 is unbounded, no rescaling bounds it)
     frozen       none

@@ -5,109 +5,181 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
-from torch.utils.data import DataLoader, Dataset, Sampler
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import RichProgressBar
+from torch.multiprocessing.spawn import ProcessRaisedException
 
-from neurodeploy.config import ExperimentConfig
-from neurodeploy.data.dataset import DataSet, Split
-from neurodeploy.errors import FileFormatError, UsageError
-from neurodeploy.snn.model_file import read_tensors
+from neurodeploy.config import ExperimentConfig, TrainConfig
+from neurodeploy.data.dataset import DataSet, Split, check_splits
+from neurodeploy.errors import NeurodeployError, UsageError
+from neurodeploy.snn import checkpoints
+from neurodeploy.snn.checkpoints import Checkpoint, InterruptedTrainingError, Interruption, load_checkpoint
+from neurodeploy.snn.losses import check_potential_layers
+from neurodeploy.snn.monitor import EpochLog, make_loggers
 from neurodeploy.snn.networks import build
-from neurodeploy.snn.neurons import LIFNeurons
-from neurodeploy.snn.potential import gaussian_divergence, potential_loss
 from neurodeploy.snn.spiking_network import SpikingNetwork
-
-LAST = "last.ckpt"
-_BEST = "best"
+from neurodeploy.snn.training_module import TrainingModule
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained network: the weights of the epoch with the lowest validation loss, and the history of all epochs."""
+    """A trained network: the weights of the epoch with the lowest validation loss, and the history of all epochs.
+
+    Attributes:
+        device: what it was trained on; the network itself is on the CPU.
+    """
 
     network: SpikingNetwork
     history: list[dict[str, float]]
     validation_accuracy: float
     epoch: int
+    device: torch.device
 
 
 def train(
     config: ExperimentConfig, data: DataSet, folder: Path, resume: bool = False, progress: bool = True
 ) -> Trained:
-    """Trains and returns the epoch with the lowest loss on the validation split; the test set is not looked at.
+    """Trains and returns the epoch with the lowest loss on the validation split.
+
+    The test set is not looked at, unless `train.report_best_on_test` asks for its accuracy after every epoch, which
+    changes nothing of the training.
 
     Args:
-        folder: where checkpoints go; each epoch's is complete before the one before it is removed.
-        resume: go on from the last checkpoint in `folder`; to the bit the same as training without a break.
+        folder: where checkpoints and log.csv go; each checkpoint is complete before the one before it is removed.
+        resume: go on from the last checkpoint in `folder`; on one device to the bit the same as training without a
+            break, whatever ended it. Ctrl-C leaves a checkpoint of the batch that it came in, anything else that of the
+            last epoch.
         progress: a progress bar on standard error.
 
     Raises:
-        UsageError: where there is nothing to resume, a checkpoint is damaged or belongs to another configuration.
+        UsageError: for data that cannot be trained on, where there is nothing to resume, where a checkpoint is damaged
+            or belongs to another configuration or network, or where a layer's numbers stop being finite.
+        InterruptedTrainingError: after Ctrl-C.
     """
-    last = folder / LAST
-    if resume and not last.is_file():
-        raise UsageError(f"--resume: there is no checkpoint {last}")
-    if resume:
-        _load_checkpoint(last)
-    else:
-        _remove_checkpoints(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    _check(config, data)
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    module = _TrainingModule(config, build(config.network, data.input, data.classes), len(data.train.labels))
-    best = _Checkpoints(folder, filename=_BEST, monitor="validation_loss", mode="min", save_last=True)
-    callbacks: list[pl.Callback] = [best]
+    network = build(config.network, data.input, data.classes)
+    check_potential_layers(config.train, network)
+    loggers = make_loggers(config, folder)
+    last = folder / checkpoints.LAST
+    if resume:
+        checkpoints.check_resumable(last, config, network, len(data.train))
+    else:
+        checkpoints.remove_checkpoints(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    interruption = Interruption(folder)
+    callbacks: list[pl.Callback] = [
+        EpochLog(folder),
+        interruption,
+        Checkpoint(folder / checkpoints.BEST, monitor="validation_loss"),
+        Checkpoint(last),
+    ]
     if progress:
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}, leave=False))
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    with _threads(config.train.threads), warnings.catch_warnings():
-        # Advice for other set-ups: data lies in memory (no loader workers), the folder is ours and may exist.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-        # Lightning's own use of what torch has deprecated.
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        trainer = pl.Trainer(
-            max_epochs=config.train.epochs,
-            accelerator="cpu",
-            devices=1,
-            logger=False,
-            callbacks=callbacks,
-            enable_progress_bar=progress,
-            enable_model_summary=False,
-            deterministic=True,
-            num_sanity_val_steps=0,
-        )
-        trainer.fit(
-            module,
-            _loader(data.train, data, config.train.batch_size, config.seed),
-            _loader(data.validation, data, 500, None),
-            ckpt_path=str(last) if resume else None,
-            weights_only=True,
-        )
-    state = _load_checkpoint(Path(best.best_model_path))
-    module.load_state_dict(state["state_dict"])
-    chosen = min(module.history, key=lambda row: row["validation_loss"])
-    return Trained(module.network.eval(), module.history, chosen["validation_accuracy"], int(chosen["epoch"]))
+    with _quietly(), _threads(config.train.threads):
+        trainer = _make_trainer(config.train, callbacks, loggers, progress)
+        module = TrainingModule(config, network, data)
+        listening = interruption.listening() if trainer.world_size == 1 else nullcontext()
+        try:
+            with listening:
+                trainer.fit(module, ckpt_path=str(last) if resume else None, weights_only=True)
+        except SystemExit as error:  # Lightning's answer to Ctrl-C with several devices
+            raise InterruptedTrainingError("interrupted; --resume goes on from the last finished epoch") from error
+        except ProcessRaisedException as error:
+            raise NeurodeployError(f"training on several devices: {str(error).strip().splitlines()[-1]}") from error
+    best = load_checkpoint(folder / checkpoints.BEST)
+    chosen = best["history"][-1]
+    network = build(config.network, data.input, data.classes)
+    network.load_state_dict({name.removeprefix(checkpoints.PREFIX): part for name, part in best["state_dict"].items()})
+    history = load_checkpoint(last)["history"]
+    device = trainer.strategy.root_device
+    return Trained(network.eval(), history, chosen["validation_accuracy"], int(chosen["epoch"]), device)
 
 
 @torch.no_grad()
-def accuracy(network: SpikingNetwork, split: Split, batch_size: int = 500) -> float:
-    """Fraction of correct decisions of the float network in evaluation mode."""
-    network.eval()
+def accuracy(network: SpikingNetwork, split: Split, batch_size: int = 500, device: torch.device | None = None) -> float:
+    """Fraction of correct decisions of the float network in evaluation mode; computed on `device`, or where it is."""
+    home = next(network.parameters()).device
+    device = device or home
+    network.eval().to(device)
     correct = 0
-    for start in range(0, len(split.labels), batch_size):
-        images = torch.from_numpy(split.samples[start : start + batch_size]).float() * network.input.scale
-        labels = torch.from_numpy(split.labels[start : start + batch_size])
-        correct += int((network(images).logits.argmax(dim=1) == labels).sum())
-    return correct / len(split.labels)
+    for start in range(0, len(split), batch_size):
+        part = split.take(slice(start, start + batch_size))
+        values = torch.from_numpy(part.inputs).to(device).float() * network.input.scale
+        decided = network(values).logits.argmax(dim=1)
+        correct += int((decided == torch.from_numpy(part.labels).to(device)).sum())
+    network.to(home)
+    return correct / len(split)
+
+
+def _check(config: ExperimentConfig, data: DataSet) -> None:
+    """All that can be known to be wrong before the first step; the test split is not read."""
+    splits = {"train": data.train, "validation": data.validation}
+    check_splits(data.name, data.input, data.classes, splits)
+    for name, split in splits.items():
+        steps = len(split.take(slice(0, 1)).inputs)
+        if split.temporal and steps != config.network.steps:
+            found, expected = (tuple(map(str, (t, "B", *data.input.shape))) for t in (steps, config.network.steps))
+            raise UsageError(
+                f"data set {data.name}, {name}: batches of ({', '.join(found)}), while network.steps="
+                f"{config.network.steps} expects ({', '.join(expected)}); the order is (T, B, ...)"
+            )
+
+
+def _make_trainer(config: TrainConfig, callbacks: list[pl.Callback], loggers: list[Any], progress: bool) -> pl.Trainer:
+    options: dict[str, Any] = {
+        "max_epochs": config.epochs,
+        "accelerator": config.accelerator,
+        "devices": config.devices,
+        "precision": {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[config.precision],
+        "logger": loggers or False,
+        "log_every_n_steps": 1,
+        "callbacks": callbacks,
+        "enable_progress_bar": progress,
+        "enable_model_summary": False,
+        "deterministic": True,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,  # training_module shares out batches itself
+    }
+    try:
+        trainer = pl.Trainer(**options)
+        if trainer.num_devices > 1:
+            # Processes that run the training alone, not the whole command again.
+            trainer = pl.Trainer(**options, strategy="ddp_spawn")
+    except (ValueError, MisconfigurationException, RuntimeError) as error:
+        raise UsageError(
+            f"train.accelerator={config.accelerator}, train.devices={config.devices}: {' '.join(str(error).split())}"
+        ) from error
+    if config.precision == "16" and trainer.strategy.root_device.type == "cpu":
+        raise UsageError("train.precision=16: half precision needs a GPU; bf16 and 32 are for CPUs as well")
+    return trainer
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without Lightning's advice for other set-ups, and its own use of what torch has deprecated."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # Data lie in memory (no loader workers), the folder is ours and may exist, loaders start where they stopped,
+        # and a GPU that is there and not asked for is left alone.
+        for advice in (
+            ".*does not have many workers.*",
+            ".*Checkpoint directory .* exists and is not empty.*",
+            ".*your dataloader is not resumable.*",
+            ".*available but not used.*",
+            ".*LeafSpec.*",
+            ".*AMP with fp16 is not supported on CPU.*",  # an error of ours, in better words
+        ):
+            warnings.filterwarnings("ignore", message=advice)
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        yield
 
 
 @contextmanager
@@ -119,151 +191,3 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-class _TrainingModule(pl.LightningModule):
-    """Eq. 6: cross-entropy of the readout, plus beta times the potential loss of Eq. 5."""
-
-    def __init__(self, config: ExperimentConfig, network: SpikingNetwork, images: int) -> None:
-        super().__init__()
-        self.network, self.config = network, config
-        self.steps_in_all = config.train.epochs * -(-images // config.train.batch_size)
-        self.history: list[dict[str, float]] = []
-        self._sums: dict[str, float] = {}
-
-    def configure_optimizers(self) -> Any:
-        gammas = [m.gamma for m in self.network.modules() if isinstance(m, LIFNeurons)]
-        special = {id(p) for p in gammas}
-        undecayed = [m.threshold_parameter for m in self.network.modules() if isinstance(m, LIFNeurons)]
-        undecayed_ids = special | {id(p) for p in undecayed}
-        rest = [p for p in self.network.parameters() if id(p) not in undecayed_ids]
-        settings = self.config.train
-        groups = [
-            {"params": rest, "lr": settings.learning_rate, "weight_decay": settings.weight_decay},
-            {"params": undecayed, "lr": settings.learning_rate, "weight_decay": 0.0},
-            {"params": gammas, "lr": settings.gamma_learning_rate, "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, [float(group["lr"]) for group in optimizer.param_groups], total_steps=self.steps_in_all
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> torch.Tensor:
-        images, labels = batch
-        output = self.network(images)
-        classification = torch.nn.functional.cross_entropy(output.logits, labels)
-        adjustment = potential_loss(gaussian_divergence(moments) for moments in output.moments.values())
-        loss = classification + self.config.train.potential_weight * adjustment
-        self._add("train_loss", loss, len(labels))
-        self._add("potential_loss", adjustment, len(labels))
-        self._add("train_images", 1.0, len(labels))
-        return loss
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        for module in self.network.modules():
-            if isinstance(module, LIFNeurons):
-                module.keep_positive()
-
-    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> None:
-        images, labels = batch
-        output = self.network(images)
-        self._add("validation_loss", torch.nn.functional.cross_entropy(output.logits, labels), len(labels))
-        self._add("validation_accuracy", (output.logits.argmax(dim=1) == labels).float().mean(), len(labels))
-        self._add("validation_images", 1.0, len(labels))
-        for name, rates in output.rates.items():
-            self._add(f"rate.{name}", rates.mean(), len(labels))
-
-    def on_validation_epoch_end(self) -> None:
-        row = {"epoch": float(self.current_epoch + 1)}
-        for name, total in self._sums.items():
-            images = "train_images" if name in ("train_loss", "potential_loss") else "validation_images"
-            if name not in ("train_images", "validation_images"):
-                row[name] = total / self._sums[images]
-        for name, module in self.network.layers.items():
-            if isinstance(module, LIFNeurons):
-                row[f"gamma.{name}"] = float(module.gamma)
-                row[f"threshold.{name}"] = float(module.threshold)
-        self._sums = {}
-        self.history.append(row)
-        self.log("validation_loss", row["validation_loss"])
-        self.log("accuracy", row["validation_accuracy"], prog_bar=True)  # a short name for the bar
-        if not np.isfinite(row["train_loss"]):
-            raise UsageError(f"epoch {row['epoch']:.0f}: the loss is {row['train_loss']}; lower train.learning_rate")
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["history"] = self.history
-        checkpoint["experiment"] = self.config.model_dump_json()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if checkpoint.get("experiment") != self.config.model_dump_json():
-            raise UsageError(
-                f"--resume: the checkpoint was made with another configuration ({checkpoint.get('experiment')}); "
-                "train into another folder, or with the same options"
-            )
-        self.history = checkpoint["history"]
-
-    def _add(self, name: str, value: torch.Tensor | float, images: int) -> None:
-        self._sums[name] = self._sums.get(name, 0.0) + float(torch.as_tensor(value).detach()) * images
-
-
-class _Batches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Whole batches by their indices; the data lies in memory."""
-
-    def __init__(self, split: Split, scale: float) -> None:
-        self.samples, self.labels, self.scale = torch.from_numpy(split.samples), torch.from_numpy(split.labels), scale
-
-    def __getitem__(self, indices: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.samples[indices].float() * self.scale, self.labels[indices]
-
-
-class _Order(Sampler[Any]):
-    """Batches of indices, shuffled by (seed, epoch) alone, so that a resumed epoch sees the same order."""
-
-    def __init__(self, count: int, batch_size: int, seed: int | None) -> None:
-        self.count, self.batch_size, self.seed, self.epoch = count, batch_size, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return -(-self.count // self.batch_size)
-
-    def __iter__(self) -> Iterator[Any]:
-        order = np.arange(self.count)
-        if self.seed is not None:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.count)
-        for start in range(0, self.count, self.batch_size):
-            yield torch.from_numpy(order[start : start + self.batch_size])
-
-
-def _loader(split: Split, data: DataSet, batch_size: int, seed: int | None) -> DataLoader[Any]:
-    order = _Order(len(split.labels), batch_size, seed)
-    return DataLoader(_Batches(split, data.input.scale), sampler=order, batch_size=None)
-
-
-class _Checkpoints(ModelCheckpoint):
-    """Finds the best epoch again where its folder was moved or is reached by another path."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        here = Path(str(self.dirpath))
-        state = {**state_dict, "dirpath": self.dirpath}
-        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
-            state[name] = str(here / Path(state[name]).name) if state[name] else ""
-        state["best_k_models"] = {str(here / Path(name).name): score for name, score in state["best_k_models"].items()}
-        super().load_state_dict(state)
-
-
-def _load_checkpoint(path: Path) -> dict[str, Any]:
-    try:
-        checkpoint = read_tensors(path)
-    except FileFormatError as error:
-        raise FileFormatError(f"--resume: {error}; train without --resume") from error
-    if not isinstance(checkpoint, dict) or not {"state_dict", "experiment", "history"} <= set(checkpoint):
-        raise FileFormatError(f"--resume: {path}: not a checkpoint of ours; train without --resume")
-    return dict(checkpoint)
-
-
-def _remove_checkpoints(folder: Path) -> None:
-    for checkpoint in folder.glob("*.ckpt"):
-        checkpoint.unlink()

@@ -2,191 +2,218 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load as load_arrays
-from safetensors.numpy import save as save_arrays
 
-from neurodeploy import __version__
-from neurodeploy.calibrate.device import RackCodes, virtual_rack
-from neurodeploy.calibrate.trims import calibrate_trims
-from neurodeploy.errors import UsageError
-from neurodeploy.hw_models.chip import ChipModel
-from neurodeploy.hw_models.noise import NoiseModel, VirtualChip
-from neurodeploy.hw_models.trim import trimmed
-from neurodeploy.ir.arrays import IntArray
-from neurodeploy.ir.program import Program
-from neurodeploy.ir.serialize import encode
-from neurodeploy.simulate.engine import run_chips
-from neurodeploy.sweep.plan import NoiseAxis
+from neurodeploy.errors import NeurodeployError, UsageError
+from neurodeploy.sweep.bootstrap import components
+from neurodeploy.sweep.executor import Executor, Serial
+from neurodeploy.sweep.plan import NoiseAxis, Point
+from neurodeploy.sweep.statistics import Interval, summarise_samples
 from neurodeploy.sweep.store import Cell, Store
+from neurodeploy.sweep.work import Samples, Study, Task, cell_of, check_calibratable
 
-_TEST_TRIAL = 0
-_FIRST_CALIBRATION_TRIAL = 1000  # thermal noise during calibration is never that of the test
-_CHIPS_AT_ONCE = 10  # stored together: what a kill can lose
+__all__ = ["Progress", "Samples", "Study", "calibrate", "claim", "measure", "sweep", "sweep_until"]
+
+CHIPS_AT_ONCE = 10  # computed and stored together: what a kill can lose
 
 Progress = Callable[[str, int, int], None]
+Plan: TypeAlias = Sequence[NoiseAxis] | Sequence[Point]
 
 
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """Inputs, (B, *shape) integers, and labels, (B,)."""
-
-    inputs: NDArray[Any]
-    labels: IntArray
-
-
-@dataclass(frozen=True, eq=False)
-class Study:
-    """What a sweep measures.
+@dataclass(frozen=True)
+class Reached:
+    """Where adding chips to a cell ended.
 
     Attributes:
-        program: quantised for `chip`.
-        test: the samples that accuracies are reported on.
-        measurement, selection: for calibration; disjoint from each other and from `test`.
-        chips: number of virtual chips per cell, with ids 0 … chips - 1 in every cell.
+        half: half the width of the interval, a fraction.
+        floor: what the test samples alone leave of it, which no number of chips mends.
     """
 
-    program: Program
-    chip: ChipModel
-    test: Samples
-    measurement: NDArray[Any] | None
-    selection: Samples | None
+    point: Point
     chips: int
-    seed: int
+    half: float
+    floor: float
+    narrow: bool
 
-    def __post_init__(self) -> None:
-        if self.chips < 1:
-            raise UsageError(f"--chips {self.chips}: at least one chip is needed")
-        if len(self.test.labels) < 1:
-            raise UsageError("at least one test sample is needed")
+    def in_words(self, half: float) -> str:
+        """Why the interval is wider than ± `half`; "" where it is not."""
+        if self.narrow:
+            return ""
+        reached = f"{self.point.title}: ±{100 * self.half:.2f} points after {self.chips} chips"
+        if self.floor < half:
+            return f"{reached}; more need a larger --most-chips"
+        return (
+            f"{reached}; the test samples alone leave ±{100 * self.floor:.2f}, which more chips do not narrow: "
+            "take more --samples, or --interval chips"
+        )
 
 
-def sweep(study: Study, axes: Sequence[NoiseAxis], store: Store, calibrated: bool, progress: Progress) -> None:
-    """Measures every level of every axis on all chips, without or with calibration.
+def sweep(
+    study: Study, plan: Plan, store: Store, calibrated: bool, progress: Progress, executor: Executor | None = None
+) -> None:
+    """Measures every point of a plan on all chips, without or with calibration.
 
     Calibrated cells use the trims that `calibrate` stored, and make them where they are missing.
     """
-    claim(study, store)
-    for axis in axes:
-        for level in axis.levels:
-            noise = axis.at(level)
-            cell = _cell(study, axis, level, noise, calibrated)
-            done = store.finished_chips(cell)
-            for block in _blocks(study.chips):
-                if not set(block) <= done:
-                    codes = _codes(study, axis, level, block, store) if calibrated else None
-                    store.add_results(cell, block, _measure(study, noise, block, codes))
-                progress(f"{cell.chip} {cell.noise} {level:g}", block[-1] + 1, study.chips)
+    measure(study, dict.fromkeys(_points(plan), study.chips), store, calibrated, progress, executor)
 
 
-def calibrate(study: Study, axes: Sequence[NoiseAxis], store: Store, progress: Progress) -> None:
-    """Trims every chip of every cell and stores the codes."""
+def calibrate(study: Study, plan: Plan, store: Store, progress: Progress, executor: Executor | None = None) -> None:
+    """Trims every chip of every point and stores the codes."""
+    points = dict.fromkeys(_points(plan), study.chips)
+    measure(study, points, store, True, progress, executor, trims_alone=True)
+
+
+def measure(
+    study: Study,
+    points: dict[Point, int],
+    store: Store,
+    calibrated: bool,
+    progress: Progress,
+    executor: Executor | None = None,
+    trims_alone: bool = False,
+) -> dict[Point, Cell]:
+    """Measures a number of chips of its own at every point; returns each point's cell.
+
+    Raises:
+        UsageError: for a layer that the network has not, chips that cannot be trimmed, or a store of another study.
+        NeurodeployError: where the store cannot be written; says how far the sweep came.
+    """
+    for point in points:
+        point.noise.check_layers(study.program)
+    if calibrated:
+        check_calibratable(study)
     claim(study, store)
-    for axis in axes:
-        for level in axis.levels:
-            for block in _blocks(study.chips):
-                _codes(study, axis, level, block, store)
-                progress(f"{study.chip.name} {axis.noise} {level:g}", block[-1] + 1, study.chips)
+    cells = {point: cell_of(study, point, calibrated) for point in points}
+    store.place(cells.values())
+    wanted: dict[str, Point] = {}  # one cell may stand on several curves, and is computed once
+    for point, cell in cells.items():
+        if cell.key not in wanted or points[wanted[cell.key]] < points[point]:
+            wanted[cell.key] = point
+    finished = dict.fromkeys(points, 0)
+
+    def advance(key: str, chips: int) -> None:
+        for point, cell in cells.items():
+            if cell.key == key and finished[point] < points[point]:
+                finished[point] = min(finished[point] + chips, points[point])
+                progress(f"{study.names} {point.title}", finished[point], points[point])
+
+    def tasks() -> Iterator[Task]:
+        for point in wanted.values():
+            cell = cells[point]
+            trims = store.calibrations(cell) if calibrated else {}
+            done = set(trims) if trims_alone else store.finished_chips(cell)
+            for block in _blocks(points[point]):
+                missing = tuple(chip for chip in block if chip not in done)
+                if len(missing) < len(block):
+                    advance(cell.key, len(block) - len(missing))
+                if missing:
+                    codes = tuple(trims[chip] for chip in missing) if set(missing) <= set(trims) else None
+                    yield Task(cell, point.noise, missing, codes, not trims_alone)
+
+    total = sum(points[point] for point in wanted.values())
+    for task, outcome in (executor or Serial()).run(study, tasks()):
+        try:
+            store.add_results(task.cell, task.block, outcome.correct, outcome.calibrations)
+        except NeurodeployError as error:
+            there = sum(finished[point] for point in wanted.values())
+            raise NeurodeployError(f"{error}; {there} of the {total} chips of this sweep are in the study") from error
+        advance(task.cell.key, len(task.block))
+    return cells
+
+
+def sweep_until(
+    study: Study,
+    plan: Plan,
+    store: Store,
+    calibrated: bool,
+    progress: Progress,
+    executor: Executor | None = None,
+    *,
+    half: float,
+    most: int,
+    interval: Interval = "two-level",
+) -> list[Reached]:
+    """Adds chips to every point until the 95 % interval of its mean is ± `half` (a fraction) or narrower.
+
+    Starts with the study's chips, and at least `CHIPS_AT_ONCE`, so that the spread is known before it is judged; then
+    as many as the interval's own variance asks for, at most twice as many as before and at most `most`. A point is
+    given up where the test samples alone leave a wider interval: more chips cannot mend that.
+
+    """
+    wanted = {point: min(most, max(study.chips, CHIPS_AT_ONCE)) for point in _points(plan)}
+    reached: dict[Point, Reached] = {}
+    while wanted:
+        cells = measure(study, wanted, store, calibrated, progress, executor)
+        following = {}
+        for point, chips in wanted.items():
+            correct = np.stack([row for chip, row in store.correct(cells[point].key).items() if chip < chips])
+            found = _reached(point, correct, half, interval)
+            reached[point] = found
+            if not found.narrow and found.floor < half and chips < most:
+                following[point] = min(most, _more(chips, found, half))
+        wanted = following
+    return list(reached.values())
+
+
+def check_until(text: str, chips: int, most: int) -> float:
+    """Half the width of an interval as typed, in points (`±0.5`, `0.5`), as a fraction.
+
+    Raises:
+        UsageError: for anything else, or fewer chips at most than at first.
+    """
+    try:
+        points = float(text.removeprefix("±").removeprefix("+-"))
+    except ValueError:
+        points = -1.0
+    if not 0 < points < 100:
+        raise UsageError(f"--until {text}: points of accuracy between 0 and 100 are expected, as in --until ±0.5")
+    if most < chips:
+        raise UsageError(f"--most-chips {most}: fewer than the {chips} of --chips")
+    return points / 100
 
 
 def claim(study: Study, store: Store) -> None:
-    """Ties a store to a study's network, samples, seed and trim; raises UsageError where it is another's."""
-    store.claim(f"chip {study.chip.name}", _fingerprint(study))
-
-
-def _blocks(chips: int) -> list[list[int]]:
-    return [list(range(first, min(first + _CHIPS_AT_ONCE, chips))) for first in range(0, chips, _CHIPS_AT_ONCE)]
-
-
-def _population(study: Study, noise: NoiseModel, block: Sequence[int]) -> list[VirtualChip]:
-    return [VirtualChip(study.chip, noise, chip_id, study.seed) for chip_id in block]
-
-
-def _measure(study: Study, noise: NoiseModel, block: Sequence[int], codes: RackCodes | None) -> NDArray[np.bool_]:
-    """(chips, samples): which test samples each chip gets right."""
-    chips = _population(study, noise, block)
-    programs = [chip.realise(study.program) for chip in chips]
-    if codes is not None and study.chip.trim is not None:
-        programs = [
-            trimmed(one, study.program, study.chip.trim, {name: values[index] for name, values in codes.items()})
-            for index, one in enumerate(programs)
-        ]
-    thermal = [chip.thermal(study.program, _TEST_TRIAL) for chip in chips]
-    return np.asarray(run_chips(programs, study.test.inputs, thermal).decisions == study.test.labels)
-
-
-def _codes(study: Study, axis: NoiseAxis, level: float, block: Sequence[int], store: Store) -> RackCodes:
-    """Trim codes (chips of the block, *code shape) per layer, from the store or measured now."""
-    noise = axis.at(level)
-    cell = _cell(study, axis, level, noise, True)
-    stored = store.calibrations(cell)
-    if not set(block) <= set(stored):
-        if study.measurement is None or study.selection is None:
-            raise UsageError("calibration needs samples for measurement and for selection")
-        device = virtual_rack(_population(study, noise, block), study.program, _FIRST_CALIBRATION_TRIAL)
-        result = calibrate_trims(
-            device, study.program, study.measurement, study.selection.inputs, study.selection.labels
+    """Ties a store to a study's network, samples, seed, trim and version; raises UsageError where it is another's."""
+    there = _networks(store.about())
+    if there and study.network not in there and not there & set(study.beside):
+        raise UsageError(
+            f"{store.path}: holds the network {', '.join(sorted(there))}, not {study.network}: name both to compare "
+            "them on the same chips and samples, or name another file with -o"
         )
-        rows = [
-            {
-                "chip_id": chip_id,
-                "validation_before": float(result.validation_before[index]),
-                "validation_after": float(result.validation_after[index]),
-                "kept": int(result.kept[index]),
-                "chip_runs": result.chip_runs,
-                "samples": result.samples,
-                "codes": save_arrays({name: np.atleast_1d(v[index]) for name, v in result.codes.items()}),
-            }
-            for index, chip_id in enumerate(block)
-        ]
-        store.add_calibrations(cell, rows)
-        stored = store.calibrations(cell)
-    chips = [load_arrays(stored[chip_id]) for chip_id in block]
-    shapes = {layer.name: layer.shape for layer in study.program.layers if layer.fires}
-    per_neuron = study.chip.trim is not None and study.chip.trim.per == "neuron"
-    return {
-        name: np.stack([one[name].reshape(shape if per_neuron else ()) for one in chips])
-        for name, shape in shapes.items()
-    }
+    store.claim(study.fingerprints)
 
 
-def _cell(study: Study, axis: NoiseAxis, level: float, noise: NoiseModel, calibrated: bool) -> Cell:
-    described = {
-        "study": _fingerprint(study),
-        "axis": axis.noise,  # level 0 stands on every axis
-        "noise": asdict(noise),
-        "calibrated": calibrated,
-    }
-    evidence = study.chip.evidence if noise == NoiseModel() else "statistical-sim"
-    return Cell(_hash(described, {}), study.chip.name, evidence, axis.noise, level, calibrated, study.seed)
+def _networks(about: Iterable[str]) -> set[str]:
+    return {name.removeprefix("network ").rpartition(" on ")[0] for name in about if name.startswith("network ")}
 
 
-def _fingerprint(study: Study) -> str:
-    """Content hash of all that a study's results depend on, but for the noise."""
-    arrays: dict[str, NDArray[Any]] = {}
-    described = {
-        "version": __version__,
-        "seed": study.seed,
-        "trim": asdict(study.chip.trim) if study.chip.trim else None,
-        "program": encode(study.program, arrays, "program"),
-    }
-    arrays |= {"test": study.test.inputs, "labels": study.test.labels}
-    if study.measurement is not None and study.selection is not None:
-        arrays |= {"measurement": study.measurement, "selection": study.selection.inputs}
-        arrays["selection_labels"] = study.selection.labels
-    return _hash(described, arrays)
+def _points(plan: Plan) -> list[Point]:
+    return [point for one in plan for point in (one.points() if isinstance(one, NoiseAxis) else [one])]
 
 
-def _hash(described: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
-    for name in sorted(arrays):
-        digest.update(f"{name}{arrays[name].shape}{arrays[name].dtype}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.hexdigest()
+def _blocks(chips: int) -> list[range]:
+    return [range(first, min(first + CHIPS_AT_ONCE, chips)) for first in range(0, chips, CHIPS_AT_ONCE)]
+
+
+def _reached(point: Point, correct: NDArray[np.bool_], half: float, interval: Interval) -> Reached:
+    found = summarise_samples(correct, interval)
+    width = (found.ci_high - found.ci_low) / 2
+    floor = 0.0
+    if interval == "two-level" and min(correct.shape) > 1:
+        parts = components(correct)
+        floor = width * float(np.sqrt(parts.samples / parts.total)) if parts.total > 0 else width
+    return Reached(point, len(correct), width, floor, width <= half)
+
+
+def _more(chips: int, found: Reached, half: float) -> int:
+    """Chips for which width² = floor² + rest² / chips would be half²; rounded up to whole blocks."""
+    rest = (found.half**2 - found.floor**2) * chips
+    needed = rest / (half**2 - found.floor**2)
+    grown = min(max(needed, chips + 1), 2 * chips)
+    return int(np.ceil(grown / CHIPS_AT_ONCE) * CHIPS_AT_ONCE)

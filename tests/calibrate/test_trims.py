@@ -15,8 +15,9 @@ from neurodeploy.config import DataConfig
 from neurodeploy.data.sources import load_data_set
 from neurodeploy.deployment import prepare
 from neurodeploy.errors import UsageError
-from neurodeploy.hw_models.noise import NoiseModel, VirtualChip
+from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.hw_models.trim import trimmed
+from neurodeploy.hw_models.virtual_chip import VirtualChip
 from neurodeploy.ir.program import Program
 from neurodeploy.simulate import reference
 from neurodeploy.simulate.engine import Counts, run_chips
@@ -159,7 +160,7 @@ def test_a_run_is_what_the_chips_compute_with_the_thermal_noise_of_its_turn(prog
         got = device.run(MEASUREMENT, codes)
         for index, chip in enumerate(chips):
             own = trimmed(chip.realise(program), program, trim, {"lif2": codes["lif2"][index]})
-            wanted = reference.run(own, MEASUREMENT, chip.thermal(program, trial))
+            wanted = reference.run(own, MEASUREMENT, chip.dynamic_noise(program, trial))
             np.testing.assert_array_equal(got.readout[index], wanted.readout)
             for name, spikes in wanted.spikes.items():
                 np.testing.assert_array_equal(got.spike_counts[name][index], spikes.sum(axis=(0, 1), dtype=int))

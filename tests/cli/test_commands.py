@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from neurodeploy import __version__
 from neurodeploy.ir.artifact import load_artifact
+from neurodeploy.snn.model_file import load_model
 from neurodeploy.sweep.store import Store
 
 SMALL = ("--chip", "loihi2", "--noise", "mismatch=0,0.3", "--chips", "3", "--samples", "20")
@@ -140,6 +142,26 @@ def test_train_writes_a_model_that_exports(run: Any, tmp_path: Path) -> None:
     assert 0 <= content["test_accuracy"] <= 1
     outcome = run("export", path, "--target", "lava", "-o", tmp_path / "lava", "--json")
     assert set(parsed(outcome)) == {"folder", "files", "omitted", "warnings"}
+
+
+def test_presets_are_listed_and_lie_under_everything_else(run: Any, tmp_path: Path) -> None:
+    listed = parsed(run("train", "--list-presets", "--json"))
+    assert {"digits", "mnist", "paper-cifar-10", "shd"} <= set(listed)
+    outcome = run("train", "--list-presets")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert all(name in outcome.out and title in outcome.out for name, title in listed.items())
+    path, file = tmp_path / "model.pt", tmp_path / "experiment.yaml"
+    file.write_text("data: {name: digits}\nnetwork: {channels: [4], hidden: 8}\ntrain: {epochs: 3, batch_size: 99}\n")
+    words = ("--preset", "paper-mnist", "--config", file, "--set", "train.batch_size=64", "--set", "train.epochs=2")
+    shorter = ("--set", "train.milestones=[1]", "--epochs", "1", "-o", path)
+    outcome = run("-q", "train", *words, *shorter)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert re.search(
+        r"^best on test: 0\.\d+ in epoch 1 \(.*selected on the test set, not a test", outcome.out, re.MULTILINE
+    )
+    config = load_model(path).config
+    assert (config.data.name, config.network.channels, config.network.dropout) == ("digits", (4,), 0.2)
+    assert (config.train.epochs, config.train.batch_size, config.train.optimizer) == (1, 64, "sgd")
 
 
 def test_quiet_says_nothing_but_the_result(run: Any, model_file: Path, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from neurodeploy import hw_models
 from neurodeploy.compare import Comparison, compare
 from neurodeploy.export import lava, lava_job, lava_process, netx
-from neurodeploy.hw_models.noise import NoiseModel, VirtualChip
+from neurodeploy.hw_models.noise import NoiseModel
+from neurodeploy.hw_models.virtual_chip import VirtualChip
 from neurodeploy.ir.arrays import Shape, frozen_ints
 from neurodeploy.ir.nodes import Input
 from neurodeploy.ir.program import FixedPointNeurons, Layer, Program

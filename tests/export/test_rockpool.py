@@ -19,7 +19,8 @@ from neurodeploy import hw_models
 from neurodeploy.compare import compare
 from neurodeploy.errors import DesignRuleError, MissingBackendError, UsageError
 from neurodeploy.export import rockpool
-from neurodeploy.hw_models.noise import NoiseModel, VirtualChip
+from neurodeploy.hw_models.noise import NoiseModel
+from neurodeploy.hw_models.virtual_chip import VirtualChip
 from neurodeploy.ir.arrays import frozen_floats, frozen_ints
 from neurodeploy.ir.network import Edge, Network, sequential
 from neurodeploy.ir.nodes import (

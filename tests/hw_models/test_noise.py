@@ -7,49 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from noise_programs import CHIPS, SIDE, program, retained, thresholds, virtual
 
 from neurodeploy.errors import UsageError
-from neurodeploy.hw_models import chip
-from neurodeploy.hw_models.noise import NOISES, NoiseModel, VirtualChip
+from neurodeploy.hw_models.noise import NOISES, NoiseModel
 from neurodeploy.hw_models.random import frozen_normals
 from neurodeploy.ir.arrays import frozen_ints
 from neurodeploy.ir.nodes import Input
-from neurodeploy.ir.program import FixedPointNeurons, FloatNeurons, Layer, Neurons, Program
+from neurodeploy.ir.program import FloatNeurons, Layer, Program
 from neurodeploy.ir.synapses import ConvSynapses, DenseSynapses
 from neurodeploy.simulate import engine, reference
-
-CHIPS = ["loihi2", "mixed-signal"]
-SIDE = 100  # a layer of 10,000 neurons
-
-
-def program(name: str, decay: float = 0.8, threshold: float = 1000.0) -> Program:
-    """10,000 neurons fed by a 1×1 convolution, then a readout of three that does not fire."""
-
-    def neurons(shape: tuple[int, ...], level: float) -> Neurons:
-        if name == "loihi2":
-            keep = 4096 - round(decay * 4096)
-            return FixedPointNeurons(np.array(keep), np.array(int(level)), np.zeros(shape, dtype=int), 0)
-        return FloatNeurons(np.array(decay), np.array(level), np.zeros(shape))
-
-    shape, fan_in = (1, SIDE, SIDE), frozen_ints(np.ones((3, SIDE**2), dtype=int))
-    conv, fc = ConvSynapses("conv", "input", frozen_ints([[[[100]]]])), DenseSynapses("fc", "a", fan_in)
-    hidden = Layer("a", shape, (conv,), neurons(shape, threshold), 1.0)
-    readout = Layer("out", (3,), (fc,), neurons((3,), 131071), 1.0, fires=False)
-    return Program(name, 3, Input(shape), (hidden, readout), "membrane")
-
-
-def virtual(name: str, chip_id: int = 17, seed: int = 0, **levels: float) -> VirtualChip:
-    return VirtualChip(chip(name), NoiseModel(**levels), chip_id, seed)
-
-
-def thresholds(realised: Program) -> NDArray[Any]:
-    return realised.layers[0].neurons.threshold.astype(np.float64)
-
-
-def retained(realised: Program) -> NDArray[Any]:
-    neurons = realised.layers[0].neurons
-    return 1 - neurons.voltage_decay / 4096 if isinstance(neurons, FixedPointNeurons) else neurons.decay
 
 
 @pytest.mark.parametrize("level", [-0.1, float("nan"), float("inf")])
@@ -63,7 +30,7 @@ def test_an_impossible_level_is_refused_by_name(name: str, level: float) -> None
 def test_level_0_is_no_noise_bit_for_bit(name: str) -> None:
     nominal = program(name)
     ideal = virtual(name)
-    assert ideal.thermal(nominal) is None
+    assert ideal.dynamic_noise(nominal) is None
     for got, wanted in zip(ideal.realise(nominal).layers, nominal.layers, strict=True):
         assert got.neurons is wanted.neurons
         assert all(one.weight is other.weight for one, other in zip(got.synapses, wanted.synapses, strict=True))
@@ -123,7 +90,7 @@ def test_large_deviations_are_clipped_to_what_can_be_stored(name: str) -> None:
 def test_what_does_not_fire_keeps_its_neurons(name: str) -> None:
     nominal = program(name)
     assert virtual(name, mismatch=0.5).realise(nominal).layers[1].neurons is nominal.layers[1].neurons
-    thermal = virtual(name, thermal=0.5).thermal(nominal)
+    thermal = virtual(name, thermal=0.5).dynamic_noise(nominal)
     assert thermal is not None
     assert set(thermal.deviations) == {"a"}
 
@@ -186,7 +153,7 @@ def test_realise_leaves_the_nominal_program_as_it_was() -> None:
 def test_thermal_noise_has_level_times_threshold_on_every_step(run: Any, name: str) -> None:
     """Neurons without memory or input: the potential is the noise. Nothing fires at 6 σ."""
     nominal = program(name, decay=0.0, threshold=1000)
-    thermal = virtual(name, thermal=1 / 6).thermal(nominal)
+    thermal = virtual(name, thermal=1 / 6).dynamic_noise(nominal)
     recording = run(nominal, np.zeros((4, 1, SIDE, SIDE), dtype=int), thermal)
     unit = 64 if name == "loihi2" else 1
     noise = recording.potentials["a"].astype(np.float64) / (1000 * unit)
@@ -201,30 +168,30 @@ def test_thermal_noise_has_level_times_threshold_on_every_step(run: Any, name: s
 def test_thermal_noise_follows_the_nominal_threshold_and_the_trial() -> None:
     nominal = program("mixed-signal")
     one = virtual("mixed-signal", mismatch=0.3, thermal=0.1)
-    thermal = one.thermal(nominal)
-    again, other = one.thermal(nominal, trial=0), one.thermal(nominal, trial=1)
+    thermal = one.dynamic_noise(nominal)
+    again, other = one.dynamic_noise(nominal, trial=0), one.dynamic_noise(nominal, trial=1)
     assert thermal is not None
     assert again is not None
     assert other is not None
-    assert thermal.deviations == {"a": 100.0}
-    draws = [noise.draw("a", (2, 3), 0, 0, 4) for noise in (thermal, again, other)]
+    assert thermal.deviations == {"a": {"thermal": 100.0}}
+    draws = [noise.current("a", (2, 3), 0, 0, 4) for noise in (thermal, again, other)]
     np.testing.assert_array_equal(draws[0], draws[1])
     assert (draws[0] != draws[2]).all()
     assert draws[0].shape == (4, 2, 3)
 
 
 def test_thermal_noise_at_twice_the_level_is_the_same_noise_doubled() -> None:
-    near, far = (virtual("mixed-signal", thermal=level).thermal(program("mixed-signal")) for level in (0.1, 0.2))
+    near, far = (virtual("mixed-signal", thermal=level).dynamic_noise(program("mixed-signal")) for level in (0.1, 0.2))
     assert near is not None
     assert far is not None
-    np.testing.assert_array_equal(far.draw("a", (50,), 2, 7, 3), 2 * near.draw("a", (50,), 2, 7, 3))
+    np.testing.assert_array_equal(far.current("a", (50,), 2, 7, 3), 2 * near.current("a", (50,), 2, 7, 3))
 
 
 def test_fixed_point_noise_is_whole_and_a_sample_keeps_its_noise() -> None:
-    thermal = virtual("loihi2", thermal=0.1).thermal(program("loihi2"))
+    thermal = virtual("loihi2", thermal=0.1).dynamic_noise(program("loihi2"))
     assert thermal is not None
-    assert thermal.deviations == {"a": pytest.approx(6400.0)}
-    whole = thermal.draw("a", (3, 7), 1, 0, 10)
+    assert thermal.deviations == {"a": {"thermal": pytest.approx(6400.0)}}
+    whole = thermal.current("a", (3, 7), 1, 0, 10)
     np.testing.assert_array_equal(whole, np.rint(whole))
-    np.testing.assert_array_equal(thermal.draw("a", (3, 7), 1, 4, 2), whole[4:6])
-    assert (thermal.draw("a", (3, 7), 2, 0, 10) != whole).mean() > 0.99
+    np.testing.assert_array_equal(thermal.current("a", (3, 7), 1, 4, 2), whole[4:6])
+    assert (thermal.current("a", (3, 7), 2, 0, 10) != whole).mean() > 0.99

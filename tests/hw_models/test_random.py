@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from neurodeploy.hw_models.random import frozen_normals, normal_table, step_normals, stream
+from neurodeploy.hw_models.random import (
+    frozen_normals,
+    frozen_uniforms,
+    normal_table,
+    step_integers,
+    step_normals,
+    stream,
+)
 
 NAME = (0, 17, "conv1", "thermal", 0, 3)
 
@@ -107,3 +114,26 @@ def test_names_are_not_run_together() -> None:
     """("1", "23") and ("12", "3") are different names."""
     one, other = (stream("a", first, second).random_raw() for first, second in ((1, 23), (12, 3)))
     assert one != other
+
+
+@given(first=st.integers(0, 10**6), count=st.integers(1, 20), size=st.integers(1, 40), start=st.integers(0, 19))
+def test_any_part_of_the_integers_is_the_slice_of_the_whole(first: int, count: int, size: int, start: int) -> None:
+    whole = step_integers(first, count, size, *NAME)
+    assert whole.shape == (count, size)
+    np.testing.assert_array_equal(step_integers(first + start % count, 1, size, *NAME)[0], whole[start % count])
+
+
+def test_step_integers_never_change_and_are_uniform() -> None:
+    assert step_integers(0, 1, 3, 0, 17, "conv1", "spike_loss", 0, 3).tolist() == [[994053155, 3083485557, 2385497289]]
+    n = 200_000
+    sample = step_integers(0, 500, 400, *NAME).ravel() / 2.0**32
+    assert stats.kstest(sample, "uniform").pvalue > 1e-3
+    assert len(np.unique(sample)) > n * 0.9999  # both halves of a word are used
+    assert abs(np.corrcoef(sample[:-1], sample[1:])[0, 1]) < 4 / np.sqrt(n)
+
+
+def test_frozen_uniforms_are_those_that_the_normals_come_from() -> None:
+    uniform = frozen_uniforms((50_000,), *NAME)
+    np.testing.assert_allclose(frozen_normals((50_000,), *NAME), stats.norm.ppf(uniform))
+    assert 0 < uniform.min() < uniform.max() < 1
+    assert stats.kstest(uniform, "uniform").pvalue > 1e-3

@@ -165,6 +165,30 @@ def test_two_convolutional_branches_add_their_biases_per_channel() -> None:
     np.testing.assert_array_equal(layer.bias, np.broadcast_to((one.bias + two.bias)[:, None, None], (2, 2, 3)))
 
 
+def test_weights_that_several_neurons_feed_bring_their_bias_once() -> None:
+    fc, join = linear(3, 4), linear(2, 3, 1)
+    nodes: dict[str, Node] = {"fc": fc, "a": LIF(0.5, 1.0), "b": LIF(0.5, 1.0), "join": join, "c": LIF(0.5, 1.0)}
+    layer = lower(network("x>fc fc>a a>b a>join b>join join>c c>out", **nodes, out=MembraneReadout())).layers[2]
+    assert [(s.name, s.source) for s in layer.synapses] == [("join", "a"), ("join", "b")]
+    np.testing.assert_array_equal(layer.bias, join.bias)
+    for synapses in layer.synapses:
+        np.testing.assert_array_equal(synapses.weight, join.weight)
+
+
+def test_weights_that_reach_neurons_twice_bring_their_bias_twice() -> None:
+    fc = linear(3, 4)
+    layer = lower(network("x>fc fc>a fc>a a>out", fc=fc, a=LIF(0.5, 1.0), out=MembraneReadout())).layers[0]
+    assert [s.name for s in layer.synapses] == ["fc", "fc"]
+    np.testing.assert_array_equal(layer.bias, 2 * fc.bias)
+
+
+def test_a_bias_passes_a_flatten() -> None:
+    fc = linear(3, 4)
+    nodes: dict[str, Node] = {"fc": fc, "flat": Flatten(), "a": LIF(0.5, 1.0), "out": MembraneReadout()}
+    layer = lower(network("x>fc fc>flat flat>a a>out", **nodes)).layers[0]
+    np.testing.assert_array_equal(layer.bias, fc.bias)
+
+
 @pytest.mark.parametrize("loop", ["a>rec rec>>a", "a>>rec rec>a"])
 def test_recurrence_has_delay_1_wherever_the_delay_is_written(loop: str) -> None:
     nodes: dict[str, Node] = {"fc": linear(3, 4), "a": LIF(0.5, 1.0), "rec": linear(3, 3), "out": MembraneReadout()}

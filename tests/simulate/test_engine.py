@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurodeploy.hw_models import chip
-from neurodeploy.hw_models.noise import NoiseModel, VirtualChip
+from neurodeploy.hw_models.noise import NoiseModel
+from neurodeploy.hw_models.virtual_chip import VirtualChip
 from neurodeploy.ir.arrays import frozen_ints
 from neurodeploy.ir.nodes import Input
 from neurodeploy.ir.program import FixedPointNeurons, FloatNeurons, Layer, Neurons, Program
@@ -55,7 +56,7 @@ def test_a_chip_with_all_noises_is_the_same_chip_in_both(lively_case: Case, name
     for seed, kind in enumerate(("conv", "residual", "lateral")):
         _, program, inputs = lively_case(np.random.default_rng(seed), kind, name)
         virtual = VirtualChip(model, NoiseModel(0.2, 0.1, 0.1), chip_id=seed)
-        realised, thermal = virtual.realise(program), virtual.thermal(program)
+        realised, thermal = virtual.realise(program), virtual.dynamic_noise(program)
         assert thermal is not None
         expected = reference.run(realised, inputs, thermal, first_sample=5)
         assert_equal(engine.run(realised, inputs, thermal, first_sample=5), expected)

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from neurodeploy.hw_models import chip
-from neurodeploy.hw_models.noise import NoiseModel, ThermalNoise, VirtualChip
+from neurodeploy.hw_models.dynamic_noise import DynamicNoise
+from neurodeploy.hw_models.noise import NoiseModel
+from neurodeploy.hw_models.virtual_chip import VirtualChip
 from neurodeploy.ir.arrays import frozen_ints
 from neurodeploy.ir.nodes import Input
 from neurodeploy.ir.program import FixedPointNeurons, Layer, Program
@@ -25,7 +27,7 @@ Case = Callable[..., Any]
 
 
 def assert_each_is_the_references(
-    programs: Sequence[Program], inputs: NDArray[Any], thermal: Sequence[ThermalNoise | None]
+    programs: Sequence[Program], inputs: NDArray[Any], thermal: Sequence[DynamicNoise | None]
 ) -> None:
     counts = engine.run_chips(programs, inputs, thermal)
     for index, (program, noise) in enumerate(zip(programs, thermal, strict=True)):
@@ -39,9 +41,9 @@ def assert_each_is_the_references(
 
 def population(
     program: Program, noise: NoiseModel, ids: Sequence[int]
-) -> tuple[list[Program], list[ThermalNoise | None]]:
+) -> tuple[list[Program], list[DynamicNoise | None]]:
     virtual = [VirtualChip(chip(program.chip), noise, chip_id) for chip_id in ids]
-    return [one.realise(program) for one in virtual], [one.thermal(program) for one in virtual]
+    return [one.realise(program) for one in virtual], [one.dynamic_noise(program) for one in virtual]
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from neurodeploy.config import DataConfig, ExperimentConfig, parse_config
 from neurodeploy.data.dataset import DataSet, Split
@@ -46,3 +49,22 @@ def tiny_data() -> DataSet:
         Split(validation.samples[:30], validation.labels[:30]),
         Untouchable(),  # type: ignore[arg-type]
     )
+
+
+def _shuffle_statistics(module: nn.Module, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+            assert part.running_mean is not None
+            assert part.running_var is not None
+            part.running_mean.uniform_(-0.3, 0.3, generator=generator)
+            part.running_var.uniform_(0.1, 0.6, generator=generator)
+            if part.affine:
+                nn.init.uniform_(part.weight, 0.5, 1.5, generator=generator)
+                nn.init.uniform_(part.bias, 0.0, 0.5, generator=generator)
+
+
+@pytest.fixture(scope="session")
+def shuffle_statistics() -> Callable[[nn.Module, int], None]:
+    """(module, seed): random running statistics and affine parameters, so that folding has something to fold."""
+    return _shuffle_statistics

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from neurodeploy.config import DataConfig, ExperimentConfig, NetworkConfig
-from neurodeploy.data.dataset import DataSet
+from neurodeploy.data.dataset import DataSet, Split
 from neurodeploy.data.sources import load_data_set
 from neurodeploy.errors import FileFormatError, NeurodeployError
 from neurodeploy.snn.model_file import Model, load_model, make_model, save_model
@@ -70,6 +70,27 @@ def test_the_samples_are_the_first_of_training_and_test(path: Path, data: DataSe
         np.testing.assert_array_equal(split.labels, source.labels[:count])
         assert split.samples.dtype == np.uint8
         assert split.labels.dtype == np.int64
+
+
+def test_samples_that_change_over_time_are_kept(model: Model, data: DataSet, tmp_path: Path) -> None:
+    spikes = Split(np.repeat(data.train.samples[:5, None], 3, axis=1), data.train.labels[:5], True)
+    save_model(replace(model, calibration=spikes, golden=spikes.take(slice(2))), tmp_path / "model.pt")
+    got = load_model(tmp_path / "model.pt")
+    assert got.calibration.temporal
+    assert got.golden.temporal
+    np.testing.assert_array_equal(got.calibration.samples, spikes.samples)
+    assert got.golden.samples.shape == (2, 3, 1, 8, 8)
+
+
+def test_weights_are_written_in_plain_order_whatever_they_were_in(model: Model, tmp_path: Path) -> None:
+    network = build(NetworkConfig(channels=(3, 4), hidden=6, steps=3), model.network.input, 10)
+    last = network.to(memory_format=torch.channels_last).eval()
+    assert not last.layers["conv2"].weight.is_contiguous()
+    config = model.config.model_copy(update={"network": NetworkConfig(channels=(3, 4), hidden=6, steps=3)})
+    save_model(replace(model, network=last, config=config), tmp_path / "model.pt")
+    got = load_model(tmp_path / "model.pt").network.layers["conv2"].weight
+    assert got.is_contiguous()
+    torch.testing.assert_close(got, last.layers["conv2"].weight, rtol=0, atol=0)
 
 
 def test_a_folder_that_is_missing_is_made(model: Model, tmp_path: Path) -> None:
@@ -195,10 +216,10 @@ def test_a_torch_file_of_something_else_is_refused(content: Any, tmp_path: Path)
         load_model(path)
 
 
-@pytest.mark.parametrize("version", [0, 2, None, "1"])
+@pytest.mark.parametrize("version", [0, 1, 3, None, "2"])
 def test_another_version_is_refused(version: Any, path: Path) -> None:
     tamper(path, lambda content: content.update(version=version))
-    with pytest.raises(FileFormatError, match=f"version {version}, this program reads 1"):
+    with pytest.raises(FileFormatError, match=f"version {version}, this program reads 2; train the model again"):
         load_model(path)
 
 
@@ -238,7 +259,7 @@ TAMPERED: dict[str, tuple[Tamper, str]] = {
     "classes without end": (put("classes", value=float("inf")), "infinity"),
     "huge input": (put("input", "shape", value=[1, 10**6, 10**6]), "out of range"),
     "huge dimensions": (put("input", "shape", value=[2**31] * 30), "out of range"),
-    "flat input": (put("input", "shape", value=[64]), "unpack"),
+    "flat input": (put("input", "shape", value=[64]), r"kind=convnet: needs images of shape"),
     "empty input": (put("input", "shape", value=[1, 0, 8]), "every dimension must be at least 1"),
     "input of text": (put("input", "shape", value=["a"]), "invalid literal"),
     "input not finite": (put("input", "scale", value=float("nan")), "input scale nan"),
@@ -267,6 +288,9 @@ TAMPERED: dict[str, tuple[Tamper, str]] = {
         put("samples", "golden", value=torch.zeros(32, 8, 8).byte()),
         "golden samples of shape",
     ),
+    "temporal of another kind": (put("temporal", value=1), "temporal is 1, not true or false"),
+    "temporal missing": (lambda content: content.pop("temporal"), "'temporal'"),
+    "samples that should be temporal": (put("temporal", value=True), "calibration samples of shape"),
     "labels missing": (put("samples", "golden_labels", value=torch.zeros(31).long()), "labels of shape"),
     "one sample a billion times": (
         put("samples", "calibration", value=torch.zeros(1).byte().expand(10**9, 1, 8, 8)),

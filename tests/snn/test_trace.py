@@ -1,8 +1,7 @@
-"""Tracing: the Network computes what the module computes, spike for spike, or the module is refused by name."""
+"""Tracing part by part: what is folded, by value, and what is refused, by name."""
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -10,94 +9,33 @@ import pytest
 import torch
 from torch import nn
 
-from neurodeploy import hw_models
 from neurodeploy.config import NetworkConfig
 from neurodeploy.errors import UsageError
-from neurodeploy.ir.nodes import LIF, Conv2d, Input, Linear, MembraneReadout
-from neurodeploy.quantize import quantize
-from neurodeploy.simulate import reference
+from neurodeploy.ir.network import Edge
+from neurodeploy.ir.nodes import LIF, AvgPool2d, Conv2d, Input, Linear, MembraneReadout, SumPool2d
+from neurodeploy.snn.graded import GradedLIFNeurons
+from neurodeploy.snn.layers import FeatureLateral, ModerateDropout
 from neurodeploy.snn.networks import build
 from neurodeploy.snn.neurons import LIFNeurons, MembraneReadoutNeurons, SpikeCountReadoutNeurons
+from neurodeploy.snn.recurrent import RecurrentLIFNeurons
 from neurodeploy.snn.spiking_network import SpikingNetwork, sequential
+from neurodeploy.snn.surrogate import Surrogate
 from neurodeploy.snn.trace import trace
 
 STEPS = 5
 IMAGE = Input((2, 8, 8), scale=1 / 31, bits=5)
 
 
-def lif(kind: Any = "arctangent", **settings: Any) -> LIFNeurons:
-    return LIFNeurons(kind, STEPS, **settings)
+def lif(**settings: Any) -> LIFNeurons:
+    return LIFNeurons(STEPS, **settings)
 
 
-def shuffle_statistics(module: nn.Module, seed: int) -> None:
-    """Random running statistics and affine parameters, so that folding has something to fold."""
-    generator = torch.Generator().manual_seed(seed)
-    for part in module.modules():
-        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
-            assert part.running_mean is not None
-            assert part.running_var is not None
-            part.running_mean.uniform_(-0.3, 0.3, generator=generator)
-            part.running_var.uniform_(0.1, 0.6, generator=generator)
-            if part.affine:
-                nn.init.uniform_(part.weight, 0.5, 1.5, generator=generator)
-                nn.init.uniform_(part.bias, 0.0, 0.5, generator=generator)
-
-
-def residual() -> SpikingNetwork:
-    """A static shortcut into a layer that a strided, grouped, dilated convolution feeds."""
-    modules = {
-        "stem": nn.Conv2d(2, 4, 3, padding=1),
-        "stem_norm": nn.BatchNorm2d(4),
-        "a": lif(decay=0.6),
-        "conv": nn.Conv2d(4, 4, 3, stride=2, padding=2, dilation=2, groups=2, bias=False),
-        "conv_norm": nn.BatchNorm2d(4),
-        "short": nn.Conv2d(2, 4, 1, stride=2),
-        "b": lif(reset="subtract"),
-        "pool": nn.AvgPool2d((2, 2)),
-        "flat": nn.Flatten(),
-        "head": nn.Linear(16, 3),
-        "readout": MembraneReadoutNeurons(STEPS, 0.9),
-    }
-    names = "input stem,stem stem_norm,stem_norm a,a conv,conv conv_norm,conv_norm b,input short,short b"
-    edges = [tuple(edge.split()) for edge in f"{names},b pool,pool flat,flat head,head readout".split(",")]
-    return SpikingNetwork(IMAGE, STEPS, modules.items(), edges)  # type: ignore[arg-type]
-
-
-MODULES = {
-    "membrane": lambda: build(NetworkConfig(channels=(4, 6), hidden=12, steps=STEPS), IMAGE, 3),
-    "leaky membrane, subtract": lambda: build(
-        NetworkConfig(channels=(4,), hidden=12, steps=STEPS, reset="subtract", readout_decay=0.8, decay=0.9), IMAGE, 3
-    ),
-    "spike count": lambda: build(
-        NetworkConfig(channels=(4,), hidden=12, steps=STEPS, readout="spike_count", threshold=0.2), IMAGE, 3
-    ),
-    "residual": residual,
-}
-
-
-@pytest.mark.parametrize("static", [True, False])
-@pytest.mark.parametrize("name", MODULES)
-def test_the_network_computes_what_the_module_computes(name: str, static: bool) -> None:
-    torch.manual_seed(11)
-    module = MODULES[name]()
-    shuffle_statistics(module, 5)
-    network = trace(module)
-    double = copy.deepcopy(module).double().eval()
-    shape = (6, *IMAGE.shape) if static else (STEPS, 6, *IMAGE.shape)
-    integers = np.random.default_rng(2).integers(0, 32, shape)
-    with torch.no_grad():
-        output = double(torch.from_numpy(integers).double() * IMAGE.scale)
-    recording = reference.run(quantize(network, hw_models.chip("ideal")), integers)
-    assert set(recording.spikes) == set(output.spikes)
-    for layer, spikes in output.spikes.items():
-        assert 0.05 < float(spikes.mean()) < 0.95, layer
-        np.testing.assert_array_equal(recording.spikes[layer], spikes.numpy(), err_msg=layer)
-    np.testing.assert_allclose(recording.readout / STEPS, output.logits.numpy(), rtol=0, atol=1e-6)
-    assert float(output.logits.std()) > 0.01
+def configured(**settings: Any) -> SpikingNetwork:
+    return build(NetworkConfig(steps=STEPS, **settings), IMAGE, 3)
 
 
 def test_tracing_leaves_the_module_as_it_was() -> None:
-    module = MODULES["membrane"]().train()
+    module = configured(channels=(4, 6), hidden=(12,)).train()
     before = {name: part.clone() for name, part in module.state_dict().items()}
     trace(module)
     assert module.training
@@ -106,7 +44,7 @@ def test_tracing_leaves_the_module_as_it_was() -> None:
 
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_batch_norm_is_folded_by_value(affine: bool, bias: bool) -> None:
+def test_a_batch_norm_is_folded_by_value(affine: bool, bias: bool, shuffle_statistics: Any) -> None:
     torch.manual_seed(0)
     conv, norm = nn.Conv2d(2, 3, 3, bias=bias), nn.BatchNorm2d(3, eps=0.01, affine=affine)
     modules = [("conv", conv), ("norm", norm), ("lif", lif()), ("flat", nn.Flatten())]
@@ -127,7 +65,7 @@ def test_a_batch_norm_is_folded_by_value(affine: bool, bias: bool) -> None:
     np.testing.assert_allclose(node.bias, (start - mean) * gain + shift, rtol=1e-12, atol=1e-14)
 
 
-def test_two_batch_norms_in_a_row_are_both_folded() -> None:
+def test_two_batch_norms_in_a_row_are_both_folded(shuffle_statistics: Any) -> None:
     torch.manual_seed(1)
     parts = [("fc", nn.Linear(4, 3)), ("one", nn.BatchNorm1d(3)), ("two", nn.BatchNorm1d(3))]
     module = sequential(Input((4,)), STEPS, [*parts, ("readout", MembraneReadoutNeurons(STEPS))]).double().eval()
@@ -140,7 +78,7 @@ def test_two_batch_norms_in_a_row_are_both_folded() -> None:
 
 
 def test_neurons_keep_decay_threshold_and_reset() -> None:
-    neurons = lif("softplus", decay=0.8, threshold=0.3, reset="subtract")
+    neurons = lif(surrogate=Surrogate("softplus"), decay=0.8, threshold=0.3, reset="subtract")
     parts = [("lif", neurons), ("readout", MembraneReadoutNeurons(STEPS, 0.75))]
     network = trace(sequential(Input((4,)), STEPS, parts))
     node, readout = network.nodes["lif"], network.nodes["readout"]
@@ -151,6 +89,76 @@ def test_neurons_keep_decay_threshold_and_reset() -> None:
     assert (readout.decay, network.steps, network.readout) == (0.75, STEPS, "readout")
 
 
+@pytest.mark.parametrize(
+    "layer", [nn.Linear(4, 4, bias=False), nn.Linear(4, 4), nn.Conv2d(2, 2, 5, padding=2, groups=2, bias=False)]
+)
+def test_recurrent_weights_become_a_node_with_a_delay(layer: nn.Linear | nn.Conv2d) -> None:
+    neurons = RecurrentLIFNeurons(layer, STEPS, decay=0.8)
+    shape = (4,) if isinstance(layer, nn.Linear) else (2, 3, 3)
+    flat = [] if isinstance(layer, nn.Linear) else [("flat", nn.Flatten())]
+    network = trace(
+        sequential(Input(shape), STEPS, [("a", neurons), *flat, ("readout", MembraneReadoutNeurons(STEPS))])
+    )
+    assert Edge("a", "a.recurrent") in network.edges
+    assert Edge("a.recurrent", "a", 1) in network.edges
+    node = network.nodes["a.recurrent"]
+    assert isinstance(node, Linear | Conv2d)
+    np.testing.assert_array_equal(node.weight, layer.weight.detach().double().numpy())
+    bias = 0 if layer.bias is None else layer.bias.detach().double().numpy()
+    np.testing.assert_array_equal(node.bias, np.zeros(len(node.bias)) + bias)
+    assert not isinstance(node, Conv2d) or (node.padding, node.groups) == ((2, 2), 2)
+
+
+@pytest.mark.parametrize(("divisor", "kind"), [(None, AvgPool2d), (4, AvgPool2d), (1, SumPool2d)])
+def test_pools_that_divide_are_averages_and_others_sums(divisor: int | None, kind: type) -> None:
+    network = trace(chain(("pool", nn.AvgPool2d(2, divisor_override=divisor))))
+    assert type(network.nodes["pool"]) is kind
+
+
+def test_lateral_taps_are_folded_by_value(shuffle_statistics: Any) -> None:
+    torch.manual_seed(0)
+    parts = [("fc", nn.Linear(4, 6)), ("norm", nn.BatchNorm1d(6)), ("lateral", FeatureLateral()), ("lif", lif())]
+    module = sequential(Input((4,)), STEPS, [*parts, ("readout", MembraneReadoutNeurons(STEPS))]).double().eval()
+    shuffle_statistics(module, 2)
+    network = trace(module)
+    assert set(network.nodes) == {"input", "fc", "lif", "readout"}
+    node = network.nodes["fc"]
+    assert isinstance(node, Linear)
+    x = torch.randn(5, 4, dtype=torch.float64)
+    expected = nn.Sequential(*(part for _, part in parts[:3]))(x).detach().numpy()
+    np.testing.assert_allclose(x.numpy() @ node.weight.T + node.bias, expected, rtol=1e-12)
+
+
+def test_lateral_taps_behind_something_that_others_read_are_refused() -> None:
+    modules = {"fc": nn.Linear(4, 3), "lateral": FeatureLateral(), "a": lif(), "out": MembraneReadoutNeurons(STEPS)}
+    edges = [("input", "fc"), ("fc", "lateral"), ("lateral", "a"), ("fc", "a"), ("a", "out")]
+    with pytest.raises(UsageError, match=r"module lateral: lateral taps .* that nothing else reads"):
+        trace(SpikingNetwork(Input((4,)), STEPS, modules.items(), edges))
+
+
+def test_dropout_is_left_out_and_needs_one_source() -> None:
+    drop = ("drop", ModerateDropout(0.5))
+    network = trace(sequential(Input((4,)), STEPS, [("a", lif()), drop, ("out", MembraneReadoutNeurons(STEPS))]))
+    assert network.edges == (Edge("input", "a"), Edge("a", "out"))
+    modules = {"a": lif(), "b": lif(), "drop": drop[1], "out": MembraneReadoutNeurons(STEPS)}
+    edges = [("input", "a"), ("input", "b"), ("a", "drop"), ("b", "drop"), ("drop", "out")]
+    with pytest.raises(UsageError, match="module drop: dropout of a sum of a, b"):
+        trace(SpikingNetwork(Input((4,)), STEPS, modules.items(), edges))
+
+
+def test_everything_that_cannot_be_expressed_is_said_at_once() -> None:
+    graded = configured(channels=(4,), pool="max", hidden_output="potential", readout="potential")
+    with pytest.raises(UsageError, match=r"pool1: max pooling .*; module lif2: puts out graded .*; module lif3: "):
+        trace(graded)
+
+
+def test_only_what_is_wrong_itself_is_named() -> None:
+    odd = nn.Conv2d(2, 3, 3, padding="same")
+    with pytest.raises(UsageError) as caught:
+        trace(chain(("conv", odd), ("norm", nn.BatchNorm2d(3)), ("a", lif())))
+    assert str(caught.value).count("module") == 1
+
+
 def chain(*parts: tuple[str, nn.Module], shape: tuple[int, ...] = IMAGE.shape) -> SpikingNetwork:
     end = [("flat", nn.Flatten()), ("readout", MembraneReadoutNeurons(STEPS))]
     return sequential(Input(shape), STEPS, [*parts, *end])
@@ -159,7 +167,7 @@ def chain(*parts: tuple[str, nn.Module], shape: tuple[int, ...] = IMAGE.shape) -
 @pytest.mark.parametrize(
     ("part", "match"),
     [
-        (nn.MaxPool2d(2), "max pooling has no counterpart .* use AvgPool2d"),
+        (nn.MaxPool2d(2), r"max pooling has no counterpart .* use AvgPool2d \(network.pool=average\)"),
         (nn.GELU(), "GELU cannot be traced"),
         (nn.Conv2d(2, 2, 3, padding="same"), "padding 'same', mode 'zeros': only numbers of zeros"),
         (nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular"), "mode 'circular': only numbers of zeros"),
@@ -167,9 +175,14 @@ def chain(*parts: tuple[str, nn.Module], shape: tuple[int, ...] = IMAGE.shape) -
         (nn.AvgPool2d((2, 1)), "average pooling must be square"),
         (nn.AvgPool2d(2, stride=(2, 1)), "average pooling must be square"),
         (nn.AvgPool2d(2, padding=1), "average pooling must be square"),
-        (nn.AvgPool2d(2, divisor_override=1), "divisor_override 1: an average divides by 4"),
+        (nn.AvgPool2d(2, divisor_override=3), "divisor_override 3: 4 is an average, 1 is a sum"),
         (nn.Flatten(2), "flattening of dimensions 2 to -1: only 1 to -1"),
         (nn.BatchNorm2d(2), "a batch norm must follow one convolution or linear layer"),
+        (FeatureLateral(), "lateral taps must follow one linear layer"),
+        (
+            GradedLIFNeurons(STEPS, Surrogate("softplus")),
+            "graded potentials, .*network.hidden_output=spikes",
+        ),
     ],
 )
 def test_what_a_network_cannot_express_is_refused_by_name(part: nn.Module, match: str) -> None:

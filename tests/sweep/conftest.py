@@ -44,8 +44,8 @@ def contents() -> Callable[[Path], dict[str, pd.DataFrame]]:
     def read(path: Path) -> dict[str, Any]:
         with Store(path) as store:
             return {
-                table: pd.read_sql_query(f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4, 5, 8", store._connection)
-                for table in ("result", "calibration")
+                table: pd.read_sql_query(f"SELECT * FROM {table} ORDER BY 1, 2", store._connection)
+                for table in ("cell", "place", "result", "calibration")
             } | {"curves": store.curves()}
 
     return read

@@ -11,16 +11,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load
+from scipy import stats
 
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models import chip as find_chip
 from neurodeploy.hw_models.chip import Trim
-from neurodeploy.hw_models.noise import NoiseModel, VirtualChip
+from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.hw_models.trim import trimmed
+from neurodeploy.hw_models.virtual_chip import VirtualChip
 from neurodeploy.simulate import reference
 from neurodeploy.snn.model_file import Model
 from neurodeploy.study import make_studies
 from neurodeploy.sweep import run as sweeping
+from neurodeploy.sweep import work
 from neurodeploy.sweep.plan import NoiseAxis, parse_axis
 from neurodeploy.sweep.run import Samples, Study, calibrate, sweep
 from neurodeploy.sweep.store import Store
@@ -51,7 +54,7 @@ def accuracy(table: pd.DataFrame, chip_id: int, noise: str, level: float, calibr
 def test_each_chip_is_the_virtual_chip_of_its_number(study: Study, done: Store, axis: NoiseAxis) -> None:
     chips = done.chips()
     codes = {cell: load(blob) for cell, blob in done._connection.execute(
-        "SELECT cell || '/' || chip_id, codes FROM calibration WHERE noise = ?", (axis.noise,)
+        "SELECT cell || '/' || chip_id, codes FROM calibration JOIN place USING (cell) WHERE noise = ?", (axis.noise,)
     )}  # fmt: skip
     kept = dict(done._connection.execute("SELECT cell || '/' || chip_id, kept FROM calibration").fetchall())
     cells = {(row.noise, row.level): row.cell for row in chips[chips["calibrated"]].itertuples()}
@@ -59,7 +62,7 @@ def test_each_chip_is_the_virtual_chip_of_its_number(study: Study, done: Store, 
     for chip_id in (0, 3, 11):
         for level in axis.levels:
             chip = VirtualChip(study.chip, NoiseModel(**{axis.noise: level}), chip_id)
-            own, thermal = chip.realise(study.program), chip.thermal(study.program, 0)
+            own, thermal = chip.realise(study.program), chip.dynamic_noise(study.program, 0)
             name = f"{cells[axis.noise, level]}/{chip_id}"
             shaped = {layer.name: codes[name][layer.name].reshape(layer.shape) for layer in own.layers if layer.fires}
             assert any(one.any() for one in shaped.values()) <= bool(kept[name])
@@ -76,6 +79,9 @@ def test_level_0_is_the_program_without_noise(study: Study, done: Store) -> None
     curves = done.curves()
     rows = curves[curves["level"] == 0]
     assert len(rows) == 4  # two axes, without and with calibration
+    assert len(set(rows["cell"])) == 2  # measured once for both
+    half = stats.t.ppf(0.975, 39) * np.sqrt(wanted * (1 - wanted) / 39)  # what the forty samples alone leave open
+    np.testing.assert_allclose(rows["ci_high"] - rows["ci_low"], 2 * half, rtol=0.1)
     np.testing.assert_allclose(rows["accuracy_mean"], wanted, rtol=1e-12)
     np.testing.assert_allclose(rows["accuracy_sd"], 0, atol=1e-12)
     assert set(rows["accuracy_min"]) == {wanted}
@@ -107,7 +113,7 @@ def test_calibrating_first_gives_the_same_curves(
     path = tmp_path / "other.sqlite"
     with Store(path) as store:
         calibrate(study, AXES, store, quiet)
-        monkeypatch.setattr(sweeping, "calibrate_trims", None)  # stored trims are used, not made again
+        monkeypatch.setattr(work, "calibrate_trims", None)  # stored trims are used, not made again
         sweep(study, AXES, store, True, quiet)
         sweep(study, AXES, store, False, quiet)
     for name, table in contents(done.path).items():
@@ -124,7 +130,7 @@ def test_results_do_not_depend_on_blocks_or_chunks(
     tables = []
     for size in (None, 1, 5):
         if size and change == "blocks":
-            monkeypatch.setattr(sweeping, "_CHIPS_AT_ONCE", size)
+            monkeypatch.setattr(sweeping, "CHIPS_AT_ONCE", size)
         elif size:  # the widest layer has 256 neurons: 11 samples of one chip at once, or all samples of two chips
             monkeypatch.setattr("neurodeploy.simulate.engine._CHUNK_VALUES", {1: 256 * 11, 5: 256 * 100}[size])
         path = tmp_path / f"{size}.sqlite"
@@ -157,19 +163,26 @@ def test_another_seed_is_another_population(study: Study, tmp_path: Path, quiet:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "said"),
     [
-        lambda study: {"seed": 1},
-        lambda study: {"test": Samples(study.test.inputs[:39], study.test.labels[:39])},
-        lambda study: {"test": Samples(study.test.inputs, (study.test.labels + 1) % 10)},
-        lambda study: {"measurement": study.measurement[:-1]},
-        lambda study: {"selection": Samples(study.selection.inputs[:9], study.selection.labels[:9])},
-        lambda study: {"program": replace(study.program, steps=5)},
-        lambda study: {"chip": replace(study.chip, trim=Trim("threshold", "layer", 3, 0.5))},
+        (lambda study: {"seed": 1}, "seed of the chips"),
+        (
+            lambda study: {"test": Samples(study.test.inputs[:39], study.test.labels[:39])},
+            "test labels .*, test samples",
+        ),
+        (lambda study: {"test": Samples(study.test.inputs, (study.test.labels + 1) % 10)}, "test labels"),
+        (lambda study: {"test": Samples(1 - study.test.inputs, study.test.labels)}, "test samples of model on"),
+        (lambda study: {"measurement": study.measurement[:-1]}, "calibration samples of model on"),
+        (
+            lambda study: {"selection": Samples(study.selection.inputs[:9], study.selection.labels[:9])},
+            "calibration samples of model on",
+        ),
+        (lambda study: {"program": replace(study.program, steps=5)}, "network model on"),
+        (lambda study: {"chip": replace(study.chip, trim=Trim("threshold", "layer", 3, 0.5))}, "trim of model on"),
     ],
 )
 def test_a_store_of_another_study_is_refused(
-    study: Study, tmp_path: Path, quiet: Quiet, change: Callable[[Study], dict[str, Any]]
+    study: Study, tmp_path: Path, quiet: Quiet, change: Callable[[Study], dict[str, Any]], said: str
 ) -> None:
     axis = parse_axis("mismatch=0")
     with Store(tmp_path / "study.sqlite") as store:
@@ -180,7 +193,7 @@ def test_a_store_of_another_study_is_refused(
             lambda: sweep(other, [axis], store, False, quiet),
             lambda: calibrate(other, [axis], store, quiet),
         ):
-            with pytest.raises(UsageError, match="made with another network, samples, seed"):
+            with pytest.raises(UsageError, match=f"made with another {said}"):
                 attempt()
         pd.testing.assert_frame_equal(store.chips(), before)
 
@@ -214,13 +227,13 @@ def test_calibration_never_meets_the_thermal_noise_of_the_test(
     study: Study, tmp_path: Path, quiet: Quiet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     met: list[int] = []
-    thermal = VirtualChip.thermal
+    thermal = VirtualChip.dynamic_noise
 
     def spy(self: VirtualChip, program: Any, trial: int = 0) -> Any:
         met.append(trial)
         return thermal(self, program, trial)
 
-    monkeypatch.setattr(VirtualChip, "thermal", spy)
+    monkeypatch.setattr(VirtualChip, "dynamic_noise", spy)
     few = replace(study, chips=2)
     with Store(tmp_path / "study.sqlite") as store:
         calibrate(few, [parse_axis("thermal=0.2")], store, quiet)

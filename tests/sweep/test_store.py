@@ -97,14 +97,14 @@ def test_a_foreign_database_is_refused_and_left_untouched(tmp_path: Path) -> Non
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("version", [None, "0", "2"])
+@pytest.mark.parametrize("version", [None, "1", "3"])
 def test_another_version_is_refused(tmp_path: Path, version: str | None) -> None:
     path = tmp_path / "study.sqlite"
     with Store(path) as store:
         store._connection.execute("DELETE FROM about")
         if version is not None:
             store._connection.execute("INSERT INTO about VALUES ('version', ?)", (version,))
-    with pytest.raises(FileFormatError, match=f"^{path}: study version {version}, this program reads 1"):
+    with pytest.raises(FileFormatError, match=f"^{path}: study version {version}, this program reads 2"):
         Store(path)
 
 
@@ -124,14 +124,18 @@ def test_a_place_where_nothing_can_be_made_is_one_clear_error(tmp_path: Path) ->
 def test_a_study_belongs_to_whoever_claimed_it_first(tmp_path: Path) -> None:
     path = tmp_path / "study.sqlite"
     with Store(path) as store:
-        store.claim("chip loihi2", "f" * 64)
-        store.claim("chip ideal", "e" * 64)
-        store.claim("chip loihi2", "f" * 64)
+        store.claim({"seed": "f" * 64, "network a": "a" * 64})
+        store.claim({"network b": "e" * 64})
+        store.claim({"seed": "f" * 64})
     with Store(path) as store:
         for _ in range(2):
-            with pytest.raises(UsageError, match=f"^{path}: .*for chip loihi2 .ffffffffffff there, eeeeeeeeeeee now"):
-                store.claim("chip loihi2", "e" * 64)
-        store.claim("chip loihi2", "f" * 64)
+            said = (
+                f"^{path}: made with another seed .ffffffffffff there, eeeeeeeeeeee now., network b .eeeeeeeeeeee there"
+            )
+            with pytest.raises(UsageError, match=said):
+                store.claim({"seed": "e" * 64, "network a": "a" * 64, "network b": "b" * 64, "network c": "c" * 64})
+        assert "network c" not in store.about()
+        store.claim({"seed": "f" * 64})
         store.add_results(CELL, [0], CORRECT[:1])  # the refusal left no transaction open
 
 
@@ -201,7 +205,7 @@ def test_many_open_and_claim_a_new_study_at_once(tmp_path: Path) -> None:
             barrier.wait()
             try:
                 with Store(path) as store:
-                    store.claim("chip loihi2", f"{who:064}")
+                    store.claim({"network a": f"{who:064}"})
             except NeurodeployError as error:
                 failed.append(str(error))
 
@@ -211,4 +215,4 @@ def test_many_open_and_claim_a_new_study_at_once(tmp_path: Path) -> None:
         for thread in threads:
             thread.join(60)
         assert len(failed) == 7
-        assert all("made with another network" in text for text in failed)
+        assert all("made with another network a" in text for text in failed)

@@ -1,0 +1,54 @@
+"""Presets: the YAML files of `configs/`, and how YAML of a user is read."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from neurodeploy.errors import UsageError, unknown_name
+
+
+@cache
+def catalogue() -> dict[str, str]:
+    """Name -> what it is for: the first line of its file, a comment."""
+    files = sorted(path for path in _folder().iterdir() if path.name.endswith(".yaml"))
+    return {path.name.removesuffix(".yaml"): _title(path.read_text(encoding="utf-8")) for path in files}
+
+
+def read(name: str) -> dict[str, Any]:
+    """The content of a preset; raises UsageError for an unknown name."""
+    if name not in catalogue():
+        raise unknown_name("preset", name, catalogue())
+    content: dict[str, Any] = yaml.safe_load((_folder() / f"{name}.yaml").read_text(encoding="utf-8"))
+    return content
+
+
+def read_yaml(file: Path, option: str) -> dict[str, Any]:
+    """A mapping from a file; raises UsageError naming the option."""
+    try:
+        content = parse_yaml(file.read_text(encoding="utf-8"), option) or {}
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{option}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{option}: a mapping with data, network, train, noise, seed is expected")
+    return content
+
+
+def parse_yaml(text: str, option: str) -> Any:
+    """Plain values, nothing executed; raises UsageError naming the option."""
+    try:
+        return yaml.safe_load(text)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UsageError(f"{option}: {' '.join(str(error).split())}") from error
+
+
+def _folder() -> Any:
+    return resources.files("neurodeploy") / "configs"
+
+
+def _title(text: str) -> str:
+    return text.partition("\n")[0].lstrip("# ")

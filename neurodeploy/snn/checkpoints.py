@@ -1,0 +1,170 @@
+"""Checkpoints: which are written, what may be resumed, and what Ctrl-C leaves."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from neurodeploy.config import ExperimentConfig
+from neurodeploy.errors import FileFormatError, NeurodeployError, UsageError
+from neurodeploy.snn.model_file import read_tensors
+from neurodeploy.snn.spiking_network import SpikingNetwork
+
+LAST = "last.ckpt"
+BEST = "best.ckpt"
+_PARTS = {"state_dict", "experiment", "history", "samples", "sums", "start", "scales"}
+PREFIX = "network."  # of the network's parts in a checkpoint
+# What may differ between a training and its resumption: it changes no number.
+_WITHOUT_EFFECT = frozenset({"data.root", "data.download", "data.cache", "train.loggers"})
+
+
+class InterruptedTrainingError(NeurodeployError):
+    """Training was stopped from outside, and can be resumed (exit code 130, as shells have it)."""
+
+    exit_code = 130
+
+
+class Checkpoint(ModelCheckpoint):
+    """One file, written anew after an epoch: always, or where the epoch is the best so far.
+
+    Two of them do what `save_last` of one does not: it leaves out the epochs that are not the best.
+    """
+
+    def __init__(self, path: Path, monitor: str | None = None) -> None:
+        super().__init__(path.parent, filename=path.stem, monitor=monitor, mode="min", enable_version_counter=False)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Paths of the folder that it is in now: it may have been moved."""
+        here = Path(str(self.dirpath))
+        state = {**state_dict, "dirpath": self.dirpath}
+        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            state[name] = str(here / Path(state[name]).name) if state[name] else ""
+        state["best_k_models"] = {str(here / Path(name).name): score for name, score in state["best_k_models"].items()}
+        super().load_state_dict(state)
+
+
+class Interruption(pl.Callback):
+    """Ends training at the next safe place after SIGINT or SIGTERM; at a second SIGINT at once.
+
+    Within an epoch the place is after the batch that is being trained, and a checkpoint is written there. With several
+    devices nothing listens, and what the last epoch left is left.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.asked = folder, False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Takes the two signals meanwhile; only a main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Writes a checkpoint and ends, unless the epoch is over anyway."""
+        if self.asked and batch_idx + 1 < trainer.num_training_batches:
+            trainer.save_checkpoint(self.folder / LAST)
+            where = f"epoch {trainer.current_epoch + 1}, batch {batch_idx + 1} of {trainer.num_training_batches}"
+            raise InterruptedTrainingError(f"interrupted after {where}; --resume goes on from there")
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Ends between epochs, where the checkpoint is written already."""
+        if self.asked:
+            raise InterruptedTrainingError(
+                f"interrupted after epoch {trainer.current_epoch}; --resume goes on from there"
+            )
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Ends after the last epoch."""
+        if self.asked:
+            raise InterruptedTrainingError("interrupted after the last epoch; --resume measures and writes the model")
+
+    def _ask(self, number: int, frame: Any) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of ours, read as plain tensors and values.
+
+    Raises:
+        FileFormatError: where it is damaged or foreign.
+    """
+    try:
+        checkpoint = read_tensors(path)
+    except FileFormatError as error:
+        raise FileFormatError(f"--resume: {error}; train without --resume") from error
+    if not isinstance(checkpoint, dict) or not _PARTS <= set(checkpoint):
+        raise FileFormatError(f"--resume: {path}: not a checkpoint of ours; train without --resume")
+    return dict(checkpoint)
+
+
+def check_resumable(path: Path, config: ExperimentConfig, network: SpikingNetwork, samples: int) -> None:
+    """Whether the training that a checkpoint is of can go on.
+
+    Raises:
+        UsageError: naming the entries of the configuration that changed, the tensors of another shape, or the other
+            number of training samples.
+    """
+    if not path.is_file():
+        raise UsageError(f"--resume: there is no checkpoint {path}")
+    checkpoint = load_checkpoint(path)
+    advice = "train into another folder, or with what it was made with"
+    try:
+        there, here = _entries(json.loads(str(checkpoint["experiment"]))), _entries(config.model_dump(mode="json"))
+    except (ValueError, AttributeError) as error:
+        raise FileFormatError(f"--resume: {path}: not a checkpoint of ours; train without --resume") from error
+    changed = [
+        f"{name} was {there.get(name, 'not there')}, is {here.get(name, 'not there')}"
+        for name in sorted((there.keys() | here.keys()) - _WITHOUT_EFFECT)
+        if there.get(name) != here.get(name)
+    ]
+    if changed:
+        raise UsageError(f"--resume: {path} was made with another configuration: {'; '.join(changed)}; {advice}")
+    state = checkpoint["state_dict"]
+    found = {name.removeprefix(PREFIX): tuple(part.shape) for name, part in state.items()}
+    wanted = {name: tuple(part.shape) for name, part in network.state_dict().items()}
+    differ = [
+        f"{name} is {found.get(name, 'not there')}, the network's {wanted.get(name, 'not there')}"
+        for name in (*wanted, *(found.keys() - wanted.keys()))
+        if found.get(name) != wanted.get(name)
+    ]
+    if differ:
+        rest = f"; and {len(differ) - 3} more" if len(differ) > 3 else ""
+        raise UsageError(f"--resume: {path} holds another network: {'; '.join(differ[:3])}{rest}; {advice}")
+    if checkpoint["samples"] != samples:
+        raise UsageError(
+            f"--resume: {path} was trained on {checkpoint['samples']} samples, there are {samples} now; {advice}"
+        )
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Leaves none that a training from the start could be taken for."""
+    for checkpoint in folder.glob("*.ckpt"):
+        checkpoint.unlink()
+
+
+def _entries(config: dict[str, Any]) -> dict[str, Any]:
+    """Dotted names -> values."""
+    flat: dict[str, Any] = {}
+    for section, values in config.items():
+        if isinstance(values, dict):
+            flat |= {f"{section}.{name}": value for name, value in values.items()}
+        else:
+            flat[section] = values
+    return flat

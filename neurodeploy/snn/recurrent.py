@@ -1,0 +1,98 @@
+"""LIF neurons that receive their own spikes of one step before, through weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+from torch.func import functional_call
+from torch.nn.functional import avg_pool2d
+
+from neurodeploy.snn.integrate import Fired
+from neurodeploy.snn.neurons import LIFNeurons
+from neurodeploy.snn.surrogate import Surrogate
+
+
+class RecurrentLIFNeurons(LIFNeurons):
+    """LIF neurons with x[t] = current[t] + recurrent(o[t-1]), o[0] = 0, in the place of the current alone.
+
+    A linear layer makes a recurrent fully connected layer; a depthwise 5 x 5 convolution without bias makes the lateral
+    interactions of LISNN (Cheng et al., IJCAI 2020). Steps run one after the other and autograd runs through them.
+
+    Attributes:
+        recurrent: a linear layer or a convolution from the layer's spikes to a current of the same shape.
+    """
+
+    def __init__(self, recurrent: nn.Linear | nn.Conv2d, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.recurrent = recurrent
+
+    def forward(
+        self,
+        current: torch.Tensor,
+        pool: int = 1,
+        record: bool = False,
+        threshold: torch.Tensor | None = None,
+        decay: torch.Tensor | None = None,
+        weight: torch.Tensor | None = None,
+    ) -> Fired:
+        """As `LIFNeurons`; a recurrent weight that is given replaces the layer's own."""
+        if current.dtype in (torch.float16, torch.bfloat16):
+            current = current.float()  # a membrane adds up many small values
+        given = (self.threshold if threshold is None else threshold, self.decay if decay is None else decay, self.gamma)
+        threshold, decay, gamma = (part.to(current.dtype) for part in given)
+        weights = {"weight": self.recurrent.weight if weight is None else weight}
+        potential = fired = torch.zeros_like(current[0])
+        spikes, potentials = [], []
+        for t in range(self.steps):
+            resetting = fired.detach() if self.dynamics.detach_reset else fired
+            subtract = self.dynamics.reset == "subtract"
+            kept = potential - threshold * resetting if subtract else potential * (1 - resetting)
+            arriving = current[t if len(current) > 1 else 0] + functional_call(self.recurrent, weights, (fired,))
+            potential = decay * kept + arriving
+            fired = _Fire.apply(potential, threshold, gamma, self.dynamics.surrogate)  # type: ignore[no-untyped-call]
+            spikes.append(fired)
+            potentials.append(potential)
+        return gathered(torch.stack(spikes), torch.stack(potentials), pool, record)
+
+
+def gathered(spikes: torch.Tensor, potentials: torch.Tensor, pool: int, record: bool) -> Fired:
+    """What a layer puts out, from the spikes and potentials of all its steps, (T, B, …)."""
+    values = potentials.flatten(1)
+    moments = torch.stack([values.mean(dim=1), values.square().mean(dim=1)], dim=1)
+    rates = spikes.detach().flatten(1).mean(dim=1)
+    if pool > 1:
+        spikes = avg_pool2d(spikes.flatten(0, 1), pool).unflatten(0, spikes.shape[:2])
+    return Fired(spikes, moments, rates, potentials if record else None)
+
+
+class _Fire(torch.autograd.Function):
+    """o = 1[u > Vth] of one step; backward, the slopes of the surrogate."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, potential: torch.Tensor, threshold: torch.Tensor, gamma: torch.Tensor, surrogate: Surrogate
+    ) -> torch.Tensor:
+        ctx.save_for_backward(potential, threshold, gamma)
+        ctx.surrogate = surrogate
+        return (potential > threshold).to(potential.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, given: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        potential, threshold, gamma = ctx.saved_tensors
+        return (*surrogate_gradients(ctx.surrogate, potential, threshold, gamma, given), None)
+
+
+def surrogate_gradients(
+    surrogate: Surrogate, potential: torch.Tensor, threshold: torch.Tensor, gamma: torch.Tensor, given: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """The gradients of potential, threshold and gamma, from that of an output with the surrogate's slopes."""
+    distance = potential - threshold
+    slope = surrogate.slope(distance, gamma)
+    gamma_slope = surrogate.gamma_slope(distance, gamma, slope)
+    to_gamma = None if gamma_slope is None else (given * gamma_slope).sum()
+    to_potential = given * slope
+    return to_potential, -to_potential.sum_to_size(threshold.shape), to_gamma

@@ -1,0 +1,132 @@
+"""Two-level intervals: what another batch of chips and another test set would give.
+
+Chips and samples are crossed: every chip sees every sample. With x[i, j] the value of chip i on sample j, n chips and m
+samples, the two-way analysis of variance gives the variance of the mean,
+
+    V = A / n + B / m + E / (n m),     E = MS_E,  A = max(0, (MS_A - MS_E) / m),  B = max(0, (MS_B - MS_E) / n)
+
+with A between chips, B between samples and E the rest. The pigeonhole bootstrap (Owen, Ann. Appl. Stat. 1, 2007) draws
+chips and samples with replacement, each on its own; h is the 95 % point of the distance of its means from the mean, and
+mean ± h its symmetric interval (Hall, J. R. Stat. Soc. B 50, 1988). Its variance is too large (it counts E three times)
+or too small ((n - 1) / n), and few chips need Student's t, so that the interval is mean ± k h,
+
+    k = t(0.975, d) / z(0.975) * sqrt(V / V_bootstrap),     d = Satterthwaite's degrees of freedom of V.
+
+A mean between 0 and 1 is treated on the scale of its logarithmic odds, l = ln(p / (1 - p)), V then being V / (p (1 - p))²:
+near 1 an accuracy can fall further than it can rise. Simulated for 5 to 20 chips that differ much: 93 to 95 % of the
+intervals hold the mean, 87 to 92 % without that scale or with the bootstrap's percentiles for ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.special import expit, logit
+
+from neurodeploy.ir.arrays import FloatArray
+
+CONFIDENCE = 0.95
+RESAMPLES = 1000
+SEED = 20_230_413  # of every bootstrap: an interval depends on its data alone
+
+
+@dataclass(frozen=True)
+class Components:
+    """Variance of a mean over chips and samples.
+
+    Attributes:
+        chips, samples, rest: the three parts of V above, already divided.
+        freedom: Satterthwaite's degrees of freedom.
+    """
+
+    chips: float
+    samples: float
+    rest: float
+    freedom: float
+
+    @property
+    def total(self) -> float:
+        """V."""
+        return self.chips + self.samples + self.rest
+
+
+def components(values: NDArray[Any]) -> Components:
+    """The parts of the variance of the mean of (chips, samples); at least two of each."""
+    x = np.asarray(values, dtype=np.float64)
+    n, m = x.shape
+    mean, rows, columns = x.mean(), x.mean(axis=1), x.mean(axis=0)
+    between_chips = m * float(np.sum((rows - mean) ** 2)) / (n - 1)
+    between_samples = n * float(np.sum((columns - mean) ** 2)) / (m - 1)
+    rest = float(np.sum((x - rows[:, None] - columns + mean) ** 2)) / ((n - 1) * (m - 1))
+    chips, samples = max(0.0, between_chips - rest), max(0.0, between_samples - rest)
+    total = chips + samples + rest
+    spread = between_chips**2 / (n - 1) + between_samples**2 / (m - 1) + rest**2 / ((n - 1) * (m - 1))
+    freedom = max(total**2 / spread if spread > 0 else 0.0, min(n, m) - 1.0)
+    return Components(chips / (n * m), samples / (n * m), rest / (n * m), freedom)
+
+
+def two_level(
+    values: NDArray[Any], bounds: tuple[float, float] = (0.0, 1.0), resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """The 95 % interval of the mean of (chips, samples), within `bounds`.
+
+    One chip, or one sample, says nothing about others: the bounds themselves. Where all values are equal there is
+    nothing to resample; then the interval reaches as far as a share of samples that could still have been missed,
+    1 - 0.025^(1/m), which for values that are all 1 is Clopper and Pearson's.
+    """
+    x = np.asarray(values)
+    n, m = x.shape
+    if n < 2 or m < 2:
+        return bounds
+    mean = float(np.mean(x, dtype=np.float64))
+    if np.ptp(x.astype(np.float64)) == 0:
+        reach = 1 - ((1 - CONFIDENCE) / 2) ** (1 / m)
+        return max(bounds[0], mean - reach), min(bounds[1], mean + reach)
+    means = resampled_means(x, resamples)
+    parts = components(x)
+    deviation, centre = float(np.sqrt(parts.total)), mean
+    odds = bounds == (0.0, 1.0)
+    if odds:
+        edge = 0.5 / m  # half a sample, where a resample happens to be all right or all wrong
+        means, centre = logit(np.clip(means, edge, 1 - edge)), float(logit(mean))
+        deviation /= mean * (1 - mean)
+    tail = (1 - CONFIDENCE) / 2
+    widen = stats.t.ppf(1 - tail, parts.freedom) / stats.norm.ppf(1 - tail) * deviation / means.std()
+    half = widen * float(np.quantile(np.abs(means - centre), CONFIDENCE))
+    low, high = centre - half, centre + half
+    if odds:
+        low, high = expit(low), expit(high)
+    return max(bounds[0], float(low)), min(bounds[1], float(high))
+
+
+def resampled_means(values: NDArray[Any], resamples: int = RESAMPLES) -> FloatArray:
+    """(resamples,) means of the pigeonhole bootstrap; the same chips and samples are drawn for every table of a shape.
+
+    Sums of booleans are exact, so that the result does not depend on the order in which a library adds.
+    """
+    x = np.asarray(values)
+    n, m = x.shape
+    exact = x.dtype == np.bool_ and n < 2**24
+    chips = _weights(n, resamples, 0)
+    by_sample = chips @ x.astype(np.float32) if exact else chips.astype(np.float64) @ x.astype(np.float64)
+    means = np.empty(resamples)
+    for first in range(0, resamples, 100):  # a hundred rows of doubles at once
+        part = slice(first, first + 100)
+        means[part] = (by_sample[part].astype(np.float64) * _weights(m, resamples, 1)[part]).sum(axis=1)
+    return np.asarray(means / (n * m), dtype=np.float64)
+
+
+@lru_cache(maxsize=6)
+def _weights(count: int, resamples: int, what: int) -> NDArray[np.float32]:
+    """(resamples, count): how often each of `count` was drawn, in `count` draws with replacement."""
+    generator = np.random.default_rng([SEED, what, count])
+    drawn = np.empty((resamples, count), dtype=np.float32)
+    for row in drawn:
+        row[:] = np.bincount(generator.integers(0, count, count), minlength=count)
+    drawn.setflags(write=False)
+    return drawn

@@ -1,0 +1,187 @@
+"""Which layer and which noise cost most: one at a time, and all but one; and the noise budget that follows.
+
+All populations are the same chips on the same samples, so that every number is a paired difference with a two-level
+interval (`bootstrap`). With a(S) the mean accuracy under the noises S:
+
+    alone(s, k)  = a(nothing) - a(s in layer k only)              what s costs there by itself
+    spared(s, k) = a(s in all layers but k) - a(s in all layers)  what a perfect layer k would bring back
+    alone(s)     = a(nothing) - a(s)                              over all layers
+    spared(s)    = a(all but s) - a(all)                          what a cure of s would bring back
+    together     = a(nothing) - a(all)
+    interaction  = together - sum over s of alone(s)              what the noises do to each other
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy.errors import UsageError
+from neurodeploy.hw_models.noise import NoiseModel
+from neurodeploy.sweep.executor import Executor
+from neurodeploy.sweep.plan import Point
+from neurodeploy.sweep.run import Progress, measure
+from neurodeploy.sweep.statistics import Difference, paired_difference
+from neurodeploy.sweep.store import Store
+from neurodeploy.sweep.work import Study
+
+ALL_LAYERS = "all layers"
+ALL_NOISES = "all noises"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one noise costs in one layer, or in all; fractions of accuracy.
+
+    Attributes:
+        share: `alone` as a part of what all noises cost together; NaN where they cost nothing.
+        weakest: whether the layer loses most by this noise, of all layers.
+        clear: whether its interval against the second-worst layer leaves out 0; None for rows of no single layer.
+    """
+
+    noise: str
+    level: float | None
+    layer: str
+    alone: Difference
+    spared: Difference | None
+    share: float
+    weakest: bool = False
+    clear: bool | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, one level deep."""
+        flat: dict[str, Any] = {"noise": self.noise, "level": self.level, "layer": self.layer}
+        for name, found in (("alone", self.alone), ("spared", self.spared)):
+            values = asdict(found) if found else {}
+            flat |= {
+                name: values.get("mean"),
+                f"{name}_low": values.get("low"),
+                f"{name}_high": values.get("high"),
+            }
+        return flat | {
+            "share": self.share if self.share == self.share else None,
+            "weakest": self.weakest,
+            "clear": self.clear,
+        }
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A sensitivity analysis: rows per noise and layer, and what all noises cost together."""
+
+    rows: list[Row]
+    together: Difference
+    interaction: Difference
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """The rows, and two that close the budget: all noises together, and their interaction."""
+        rows = [row.as_dict() for row in self.rows]
+        for name, found in ((ALL_NOISES, self.together), ("interaction", self.interaction)):
+            share = found.mean / self.together.mean if self.together.mean > 0 else None
+            closing = dict.fromkeys(rows[0], None) | {"noise": name, "layer": ALL_LAYERS, "share": share}
+            rows.append(closing | {"alone": found.mean, "alone_low": found.low, "alone_high": found.high})
+        return rows
+
+    def weakest(self) -> list[str]:
+        """In words, the weak layer of every noise that costs anything."""
+        return [
+            f"{row.noise}: layer {row.layer} is the weak one, {100 * row.alone.mean:.2f} points alone"
+            + ("" if row.clear else "; not clearly apart from the next")
+            for row in self.rows
+            if row.weakest
+        ]
+
+
+def sensitivity(
+    study: Study,
+    noise: NoiseModel,
+    store: Store,
+    calibrated: bool,
+    progress: Progress,
+    executor: Executor | None = None,
+) -> Budget:
+    """Measures every noise of `noise` at its level, per layer and over all, alone and left out.
+
+    Raises:
+        UsageError: where there is no noise, or it is restricted to layers already.
+    """
+    if not noise.active:
+        raise UsageError("sensitivity: name noises with one level each, as in --noise mismatch=0.2 --noise thermal=0.1")
+    if noise.layers:
+        raise UsageError("sensitivity: goes through all layers by itself; leave out layers=")
+    points = _points(study, noise)
+    cells = measure(study, dict.fromkeys(points.values(), study.chips), store, calibrated, progress, executor)
+    found = {name: _table(study, store, cells[point].key) for name, point in points.items()}
+    nothing, everything = found["nothing", ""], found[ALL_NOISES, ""]
+    together = paired_difference(nothing, everything)
+    rows, losses = [], np.zeros(nothing.shape)
+    for name in noise.active:
+        losses = losses + (nothing.astype(np.float64) - found[name, ""])
+        rows.append(_row(noise, name, ALL_LAYERS, nothing, found, "", together.mean))
+        rows += _layers(study, noise, name, found, together.mean)
+    left = (nothing.astype(np.float64) - everything) - losses
+    reach = float(len(noise.active) + 1)
+    interaction = paired_difference(left, np.zeros(left.shape), bounds=(-reach, reach))
+    return Budget(rows, together, interaction)
+
+
+def _points(study: Study, noise: NoiseModel) -> dict[tuple[str, str], Point]:
+    """(noise, where) -> the point to measure; where is "", "only <layer>" or "but <layer>"."""
+    off = dict.fromkeys(noise.active, 0.0)
+    layers = [layer.name for layer in study.program.layers]
+    points = {("nothing", ""): Point(replace(noise, **off)), (ALL_NOISES, ""): Point(noise)}  # type: ignore[arg-type]
+    for name in noise.active:
+        alone = replace(noise, **off | {name: getattr(noise, name)})
+        points[name, ""] = Point(alone)
+        points[name, "spared"] = Point(replace(noise, **{name: 0.0}))  # type: ignore[arg-type]
+        for layer in layers if len(layers) > 1 else []:
+            others = tuple(one for one in layers if one != layer)
+            points[name, f"only {layer}"] = Point(replace(alone, layers=(layer,)))
+            points[name, f"but {layer}"] = Point(replace(alone, layers=others))
+    return points
+
+
+def _layers(
+    study: Study, noise: NoiseModel, name: str, found: Mapping[tuple[str, str], NDArray[np.bool_]], together: float
+) -> list[Row]:
+    """One row per layer that the noise changes anything in; the worst of them marked."""
+    nothing = found["nothing", ""]
+    layers = [layer.name for layer in study.program.layers if (name, f"only {layer.name}") in found]
+    touched = [layer for layer in layers if not np.array_equal(found[name, f"only {layer}"], nothing)]
+    rows = [_row(noise, name, layer, nothing, found, layer, together) for layer in touched]
+    order = sorted(range(len(rows)), key=lambda index: -rows[index].alone.mean)
+    if order and rows[order[0]].alone.mean > 0:
+        clear = True
+        if len(order) > 1:
+            worst, second = (found[name, f"only {touched[index]}"] for index in order[:2])
+            clear = paired_difference(second, worst).low > 0
+        rows[order[0]] = replace(rows[order[0]], weakest=True, clear=clear)
+    return rows
+
+
+def _row(
+    noise: NoiseModel,
+    name: str,
+    title: str,
+    nothing: NDArray[np.bool_],
+    found: Mapping[tuple[str, str], NDArray[np.bool_]],
+    layer: str,
+    together: float,
+) -> Row:
+    if layer:
+        alone = paired_difference(nothing, found[name, f"only {layer}"])
+        spared = paired_difference(found[name, f"but {layer}"], found[name, ""])
+    else:
+        alone = paired_difference(nothing, found[name, ""])
+        spared = paired_difference(found[name, "spared"], found[ALL_NOISES, ""])
+    share = alone.mean / together if together > 0 else float("nan")
+    return Row(name, float(getattr(noise, name)), title, alone, spared, share)
+
+
+def _table(study: Study, store: Store, key: str) -> NDArray[np.bool_]:
+    """(chips, samples) of the study's chips."""
+    return np.stack([row for chip, row in store.correct(key).items() if chip < study.chips])

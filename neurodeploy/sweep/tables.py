@@ -1,0 +1,189 @@
+"""Tables of a study: per chip, per point, per curve, and differences between populations of the same chips."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from neurodeploy.sweep.curve import summarise_curve
+from neurodeploy.sweep.statistics import Interval, paired_difference, summarise_samples, yield_at
+
+PLACE = ["network", "chip", "noise", "fixed", "level", "calibrated"]
+"""The columns that name one point of a curve."""
+
+_ORDER = ["network", "chip", "noise", "fixed", "level", "calibrated", "chip_id"]
+
+
+def chips(connection: sqlite3.Connection) -> pd.DataFrame:
+    """One row per chip and place: cell, network, chip, evidence, noise, level, fixed, calibrated, seed, chip_id,
+    n_samples, accuracy.
+    """
+    query = (
+        "SELECT cell, network, chip, evidence, noise, level, fixed, calibrated, seed, chip_id, n_samples, "
+        "correct * 1.0 / n_samples AS accuracy FROM result JOIN cell USING (cell) JOIN place USING (cell)"
+    )
+    return _read(connection, query).sort_values(_ORDER, kind="stable").reset_index(drop=True)
+
+
+def results(connection: sqlite3.Connection) -> pd.DataFrame:
+    """One row per chip and cell, whether it stands on a curve or not; one column per noise that the study varies."""
+    query = (
+        "SELECT cell, network, chip, evidence, calibrated, seed, parameters, chip_id, n_samples, correct, "
+        "correct * 1.0 / n_samples AS accuracy FROM result JOIN cell USING (cell) ORDER BY cell.rowid, chip_id"
+    )
+    return _spread(_read(connection, query))
+
+
+def curves(
+    connection: sqlite3.Connection, interval: Interval = "two-level", floor: float | None = None
+) -> pd.DataFrame:
+    """One row per point of a curve, with `statistics.Accuracy` over its chips, and its yield where a floor is given."""
+    keys = ["cell", *PLACE[:2], "evidence", *PLACE[2:], "seed", "n_samples"]
+    found: dict[str, dict[str, float]] = {}
+    rows = []
+    for key, _ in chips(connection).groupby(keys, sort=False):
+        named = dict(zip(keys, key, strict=True))
+        cell = str(named["cell"])
+        if cell not in found:
+            found[cell] = _statistics(correct(connection, cell)[1], interval, floor)
+        rows.append(named | found[cell])
+    return pd.DataFrame(rows)
+
+
+def points(
+    connection: sqlite3.Connection, interval: Interval = "two-level", floor: float | None = None
+) -> pd.DataFrame:
+    """One row per cell, also of those that stand on no curve; one column per noise that the study varies."""
+    query = (
+        "SELECT cell, network, chip, evidence, calibrated, seed, parameters, n_samples FROM cell JOIN "
+        "(SELECT cell, MIN(n_samples) AS n_samples FROM result GROUP BY cell) USING (cell) ORDER BY cell.rowid"
+    )
+    table = _spread(_read(connection, query))
+    statistics = [_statistics(correct(connection, cell)[1], interval, floor) for cell in table["cell"]]
+    return pd.concat([table, pd.DataFrame(statistics)], axis=1)
+
+
+def summaries(
+    connection: sqlite3.Connection, interval: Interval = "two-level", floor: float | None = None
+) -> pd.DataFrame:
+    """One row per curve of two levels or more: its area, and where it has fallen by 1, 5 and 10 points."""
+    del interval, floor
+    table = curves_index(connection)
+    rows = []
+    for key, group in table.groupby(["network", "chip", "noise", "fixed", "calibrated"], sort=False):
+        cells = {row["level"]: correct(connection, row["cell"]) for row in _rows(group)}
+        common = sorted(set.intersection(*(set(ids) for ids, _ in cells.values())))
+        if len(cells) < 2 or not common:
+            continue
+        curve = summarise_curve({level: right[np.isin(ids, common)] for level, (ids, right) in cells.items()})
+        row: dict[str, Any] = dict(zip(["network", "chip", "noise", "fixed", "calibrated"], key, strict=True))
+        row |= {name: value for name, value in asdict(curve).items() if name != "falls"}
+        for fall in curve.falls:
+            name = f"level_fallen_{round(100 * fall.points)}"
+            row |= {name: fall.level, f"{name}_low": fall.low, f"{name}_high": fall.high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def differences(
+    connection: sqlite3.Connection, interval: Interval = "two-level", floor: float | None = None
+) -> pd.DataFrame:
+    """One row per pair of populations that differ in the network alone, or in calibration alone: second - first."""
+    del floor
+    rows = []
+    table = curves_index(connection)
+    for key, group in table.groupby(["chip", "noise", "fixed", "level"], sort=False):
+        members = _rows(group)
+        for index, first in enumerate(members):
+            for second in members[index + 1 :]:
+                if sum(first[name] != second[name] for name in ("network", "calibrated")) != 1:
+                    continue
+                (ids, a), (others, b) = correct(connection, first["cell"]), correct(connection, second["cell"])
+                common = np.intersect1d(ids, others)
+                if len(common) == 0:
+                    continue
+                found = paired_difference(b[np.isin(others, common)], a[np.isin(ids, common)], interval)
+                names = [f"{m['network']}{', calibrated' if m['calibrated'] else ''}" for m in (first, second)]
+                row: dict[str, Any] = dict(zip(["chip", "noise", "fixed", "level"], key, strict=True))
+                row |= {"first": names[0], "second": names[1], "n_chips": found.n_chips}
+                rows.append(row | {"difference": found.mean, "ci_low": found.low, "ci_high": found.high})
+    return pd.DataFrame(rows)
+
+
+def calibrations(connection: sqlite3.Connection) -> pd.DataFrame:
+    """One row per calibrated chip and place, without its codes."""
+    query = (
+        "SELECT cell, network, chip, noise, fixed, level, chip_id, validation_before, validation_after, kept, "
+        "chip_runs, samples FROM calibration JOIN cell USING (cell) JOIN place USING (cell) "
+        "ORDER BY network, chip, noise, fixed, level, chip_id"
+    )
+    return pd.read_sql_query(query, connection)
+
+
+def curves_index(connection: sqlite3.Connection) -> pd.DataFrame:
+    """One row per place that has results: cell, network, chip, noise, fixed, level, calibrated."""
+    query = (
+        "SELECT cell, network, chip, noise, fixed, level, calibrated FROM place JOIN cell USING (cell) "
+        "WHERE cell IN (SELECT cell FROM result) ORDER BY chip, noise, fixed, level, cell.rowid"
+    )
+    return _read(connection, query)
+
+
+def correct(connection: sqlite3.Connection, cell: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """(chip ids, (chips, samples)) of a cell."""
+    query = "SELECT chip_id, n_samples, correct_bits FROM result WHERE cell = ? ORDER BY chip_id"
+    rows = connection.execute(query, (cell,)).fetchall()
+    bits = [np.unpackbits(np.frombuffer(row, np.uint8), count=samples).astype(bool) for _, samples, row in rows]
+    return np.array([chip for chip, _, _ in rows], dtype=np.int64), np.stack(bits)
+
+
+TABLES: dict[str, Callable[[sqlite3.Connection, Interval, float | None], pd.DataFrame]] = {
+    "curves": curves,
+    "points": points,
+    "summary": summaries,
+    "differences": differences,
+}
+"""What `sweep --show` prints."""
+
+
+def _statistics(right: NDArray[np.bool_], interval: Interval, floor: float | None) -> dict[str, float]:
+    found = summarise_samples(right, interval).as_dict()
+    if floor is not None:
+        share = yield_at(right.mean(axis=1, dtype=np.float64), floor)
+        found |= {"yield": share.share, "yield_low": share.low, "yield_high": share.high}
+    return found
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _read(connection: sqlite3.Connection, query: str) -> pd.DataFrame:
+    frame = pd.read_sql_query(query, connection)
+    frame["calibrated"] = frame["calibrated"].astype(bool)
+    return frame
+
+
+def _spread(table: pd.DataFrame) -> pd.DataFrame:
+    """The noise models, one column for each parameter that any cell has; absent is 0, or "all" for layers."""
+    models = [json.loads(text) for text in table.pop("parameters")]
+    names = sorted({name for model in models for name in model})
+    for name in names:
+        values = [model.get(name) for model in models]
+        words = any(isinstance(value, list | str) for value in values)
+        table[name] = [
+            ("+".join(map(str, value)) if isinstance(value, list) else value)
+            if value is not None
+            else "all"
+            if words
+            else 0.0
+            for value in values
+        ]
+    return table

@@ -1,0 +1,232 @@
+"""What a sweep computes: the chips of one block of one cell. Pure, so that any process on any machine may do it."""
+
+from __future__ import annotations
+
+import copyreg
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from neurodeploy import __version__
+from neurodeploy.calibrate.device import RackCodes, virtual_rack
+from neurodeploy.calibrate.trims import calibrate_trims
+from neurodeploy.errors import UsageError
+from neurodeploy.hw_models.chip import ChipModel
+from neurodeploy.hw_models.noise import NoiseModel
+from neurodeploy.hw_models.trim import code_shape, trimmed
+from neurodeploy.hw_models.virtual_chip import VirtualChip
+from neurodeploy.ir.arrays import IntArray
+from neurodeploy.ir.program import Program
+from neurodeploy.ir.serialize import encode
+from neurodeploy.simulate.engine import run_chips
+from neurodeploy.sweep.plan import Point, parameters
+from neurodeploy.sweep.store import Cell, encode_parameters
+
+
+def _read_only(values: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    return MappingProxyType(values)
+
+
+# Chips and programs hold read-only mappings, which do not go to another process by themselves.
+copyreg.pickle(MappingProxyType, lambda mapping: (_read_only, (dict(mapping),)))
+
+_TEST_TRIAL = 0
+_FIRST_CALIBRATION_TRIAL = 1000  # noise during calibration is never that of the test
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Inputs, (B, *shape) or (T, B, *shape) integers, and labels, (B,)."""
+
+    inputs: NDArray[Any]
+    labels: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What a sweep measures.
+
+    Attributes:
+        program: quantised for `chip`.
+        test: the samples that accuracies are reported on.
+        measurement, selection: for calibration; disjoint from each other and from `test`.
+        chips: number of virtual chips per cell, with ids 0 … chips - 1 in every cell.
+        network: its name, which tells it from others in the same file.
+        beside: all networks of the same command; a network joins a file where another of them is already.
+    """
+
+    program: Program
+    chip: ChipModel
+    test: Samples
+    measurement: NDArray[Any] | None
+    selection: Samples | None
+    chips: int
+    seed: int
+    network: str = "model"
+    beside: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.chips < 1:
+            raise UsageError(f"--chips {self.chips}: at least one chip is needed")
+        if len(self.test.labels) < 1:
+            raise UsageError("at least one test sample is needed")
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Name -> content hash of everything that results depend on, but for noise and chip number."""
+        of = f"{self.network} on {self.chip.name}"
+        arrays: dict[str, NDArray[Any]] = {}
+        program = _hash({"program": encode(self.program, arrays, "program")}, arrays)
+        found = {
+            "neurodeploy version": __version__,
+            "seed of the chips": str(self.seed),
+            "test labels": _hash({}, {"labels": self.test.labels}),
+            f"network {of}": program,
+            f"test samples of {of}": _hash({}, {"inputs": self.test.inputs}),
+            f"trim of {of}": _hash({"trim": asdict(self.chip.trim) if self.chip.trim else None}, {}),
+        }
+        if self.measurement is not None and self.selection is not None:
+            calibration = {"measurement": self.measurement, "selection": self.selection.inputs}
+            found[f"calibration samples of {of}"] = _hash({}, calibration | {"labels": self.selection.labels})
+        return found
+
+    @property
+    def names(self) -> str:
+        """What progress and messages call it."""
+        return self.chip.name if len(self.beside) < 2 else f"{self.network} {self.chip.name}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A block of chips to trim or to measure, or both.
+
+    Attributes:
+        codes: stored trims per chip, None where they are to be made (or where the cell is not calibrated).
+        measured: False where trims alone are wanted.
+    """
+
+    cell: Cell
+    noise: NoiseModel
+    block: tuple[int, ...]
+    codes: tuple[bytes, ...] | None
+    measured: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a task found.
+
+    Attributes:
+        correct: (chips, samples): which test samples each chip gets right; None where only trims were wanted.
+        calibrations: one row per chip that was trimmed now.
+    """
+
+    correct: NDArray[np.bool_] | None
+    calibrations: list[dict[str, Any]]
+
+
+def cell_of(study: Study, point: Point, calibrated: bool) -> Cell:
+    """The cell of a study, a point of a plan and a state of calibration."""
+    noise = parameters(point.noise)
+    described = {"study": study.fingerprints, "noise": noise, "calibrated": calibrated}
+    evidence = "statistical-sim" if point.noise.active else study.chip.evidence
+    return Cell(
+        _hash(described, {}),
+        study.chip.name,
+        evidence,
+        point.axis,
+        point.level,
+        calibrated,
+        study.seed,
+        study.network,
+        point.fixed,
+        encode_parameters(noise),
+    )
+
+
+def check_calibratable(study: Study) -> None:
+    """Raises UsageError where a study's chips cannot be trimmed: before a file is made."""
+    if study.chip.trim is None:
+        raise UsageError(f"chip {study.chip.name} has no knob: there is nothing to calibrate")
+    if study.measurement is None or study.selection is None:
+        raise UsageError("calibration needs samples for measurement and for selection")
+
+
+def compute(study: Study, task: Task) -> Outcome:
+    """Trims the chips of a task where that is wanted, and measures them."""
+    rows: list[dict[str, Any]] = []
+    codes = None
+    if task.cell.calibrated:
+        stored = task.codes
+        if stored is None:
+            rows = _calibrate(study, task.noise, task.block)
+            stored = tuple(row["codes"] for row in rows)
+        codes = _decode(study, stored)
+    correct = _measure(study, task.noise, task.block, codes) if task.measured else None
+    return Outcome(correct, rows)
+
+
+def _population(study: Study, noise: NoiseModel, block: Sequence[int]) -> list[VirtualChip]:
+    return [VirtualChip(study.chip, noise, chip_id, study.seed) for chip_id in block]
+
+
+def _measure(study: Study, noise: NoiseModel, block: Sequence[int], codes: RackCodes | None) -> NDArray[np.bool_]:
+    """(chips, samples): which test samples each chip gets right."""
+    chips = _population(study, noise, block)
+    programs = [chip.realise(study.program) for chip in chips]
+    if codes is not None and study.chip.trim is not None:
+        programs = [
+            trimmed(one, study.program, study.chip.trim, {name: values[index] for name, values in codes.items()})
+            for index, one in enumerate(programs)
+        ]
+    noises = [chip.dynamic_noise(study.program, _TEST_TRIAL) for chip in chips]
+    return np.asarray(run_chips(programs, study.test.inputs, noises).decisions == study.test.labels)
+
+
+def _calibrate(study: Study, noise: NoiseModel, block: Sequence[int]) -> list[dict[str, Any]]:
+    """One row per chip: what trimming it cost and brought, and the codes."""
+    if study.measurement is None or study.selection is None:
+        raise UsageError("calibration needs samples for measurement and for selection")
+    device = virtual_rack(_population(study, noise, block), study.program, _FIRST_CALIBRATION_TRIAL)
+    result = calibrate_trims(device, study.program, study.measurement, study.selection.inputs, study.selection.labels)
+    return [
+        {
+            "chip_id": chip_id,
+            "validation_before": float(result.validation_before[index]),
+            "validation_after": float(result.validation_after[index]),
+            "kept": int(result.kept[index]),
+            "chip_runs": result.chip_runs,
+            "samples": result.samples,
+            "codes": save_arrays({name: np.atleast_1d(v[index]) for name, v in result.codes.items()}),
+        }
+        for index, chip_id in enumerate(block)
+    ]
+
+
+def _decode(study: Study, stored: Sequence[bytes]) -> RackCodes:
+    """Stored trims as codes (chips, *code shape) per layer."""
+    chips = [load_arrays(codes) for codes in stored]
+    trim = study.chip.trim
+    if trim is None:
+        return {}
+    layers = [layer for layer in study.program.layers if layer.fires]
+    return {
+        layer.name: np.stack([one[layer.name].reshape(code_shape(trim, layer)) for one in chips]) for layer in layers
+    }
+
+
+def _hash(described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for name in sorted(arrays):
+        digest.update(f"{name}{arrays[name].shape}{arrays[name].dtype}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()

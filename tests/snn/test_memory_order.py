@@ -1,0 +1,68 @@
+"""Channels last where it is safe: the gradient is the same, and a strided 1 x 1 convolution does not crash."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from neurodeploy.snn.memory_order import channels_last
+
+# As in a small ResNet-19 on 64 x 64: in channels last oneDNN writes past its workspace. It takes the process with it.
+CRASHES = """
+import torch
+from neurodeploy.snn.memory_order import channels_last
+torch.set_num_threads(1)
+torch.manual_seed(0)
+first, conv = torch.nn.Conv2d(2, 8, 3, padding=1, bias=False), torch.nn.Conv2d(8, 16, 1, 2, bias=False)
+network = torch.nn.Sequential(first, conv)
+channels_last(network)
+for _ in range(6):
+    network(torch.randn(24, 2, 64, 64)).square().sum().backward()
+print("alive")
+"""
+
+
+def test_a_strided_1_x_1_convolution_lives() -> None:
+    ended = subprocess.run([sys.executable, "-c", CRASHES], capture_output=True, text=True, check=False, timeout=120)
+    assert (ended.returncode, ended.stdout) == (0, "alive\n")
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (1, 1), (1, 2), (1, (1, 2))])
+def test_gradients_are_those_of_plain_order(kernel: int, stride: int | tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(
+        nn.Conv2d(2, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 5, kernel, stride, kernel // 2),
+        nn.ReLU(),
+        nn.Conv2d(5, 3, 3),
+    )
+    last = copy.deepcopy(plain)
+    channels_last(last)
+    assert not last[0].weight.is_contiguous()
+    values = torch.randn(4, 2, 12, 12)
+    seen = []
+    last[2].register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
+    for network in (plain, last):
+        network(values).square().sum().backward()
+    in_plain_order = kernel == 1 and stride != 1
+    assert seen[0].is_contiguous() == in_plain_order
+    assert (last[2].weight.stride() == plain[2].weight.stride()) == in_plain_order
+    for one, other in zip(plain.parameters(), last.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_one_channel_is_contiguous_in_both_orders_and_still_put_in_plain_strides() -> None:
+    conv = nn.Conv2d(1, 4, 1, 2)
+    network = nn.Sequential(conv)
+    channels_last(network)
+    seen = []
+    conv.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].stride()))
+    network(torch.randn(3, 1, 6, 6).to(memory_format=torch.channels_last))
+    assert seen == [(36, 36, 6, 1)]
+    assert conv.weight.stride() == (1, 1, 1, 1)

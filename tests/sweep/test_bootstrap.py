@@ -1,0 +1,146 @@
+"""Two-level intervals: their parts by formula, their limits by hand, and that they cover what they promise."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from neurodeploy.sweep import bootstrap
+from neurodeploy.sweep.bootstrap import components, resampled_means, two_level
+from neurodeploy.sweep.statistics import paired_difference, proportion, reaches, summarise_samples, yield_at
+
+
+def population(
+    rng: np.random.Generator, n: int, m: int, mean: float, chips: float, samples: float
+) -> NDArray[np.bool_]:
+    """Chip and sample effects on a probit scale."""
+    effects = mean + rng.normal(0, chips, (n, 1)) + rng.normal(0, samples, (1, m))
+    return np.asarray(effects + rng.normal(size=(n, m)) > 0)
+
+
+def test_the_parts_of_the_variance_by_loops() -> None:
+    x = population(np.random.default_rng(0), 4, 6, 0.5, 1, 1).astype(float)
+    n, m = x.shape
+    grand = sum(x.flat) / (n * m)
+    row = [sum(x[i]) / m for i in range(n)]
+    column = [sum(x[:, j]) / n for j in range(m)]
+    ms_a = m * sum((r - grand) ** 2 for r in row) / (n - 1)
+    ms_b = n * sum((c - grand) ** 2 for c in column) / (m - 1)
+    pairs = itertools.product(range(n), range(m))
+    ms_e = sum((x[i, j] - row[i] - column[j] + grand) ** 2 for i, j in pairs) / ((n - 1) * (m - 1))
+    found = components(x)
+    assert found.rest == pytest.approx(ms_e / (n * m))
+    assert found.chips == pytest.approx(max(0, ms_a - ms_e) / m / n)
+    assert found.samples == pytest.approx(max(0, ms_b - ms_e) / n / m)
+    total = max(0, ms_a - ms_e) + max(0, ms_b - ms_e) + ms_e
+    freedom = total**2 / (ms_a**2 / (n - 1) + ms_b**2 / (m - 1) + ms_e**2 / ((n - 1) * (m - 1)))
+    assert found.freedom == pytest.approx(max(freedom, n - 1))
+
+
+def test_resamples_are_of_chips_and_of_samples() -> None:
+    """Every resampled mean is that of drawn rows and drawn columns: redone here from the same draws."""
+    x = population(np.random.default_rng(1), 3, 5, 0.0, 1, 1)
+    chips, samples = (np.random.default_rng([bootstrap.SEED, what, count]) for what, count in ((0, 3), (1, 5)))
+    wanted = [x[np.ix_(chips.integers(0, 3, 3), samples.integers(0, 5, 5))].mean() for _ in range(50)]
+    np.testing.assert_allclose(resampled_means(x, 50), wanted, rtol=1e-12)
+    np.testing.assert_array_equal(resampled_means(x, 50), resampled_means(x.astype(float), 50))
+
+
+def test_an_interval_depends_on_its_data_alone() -> None:
+    x = population(np.random.default_rng(2), 10, 30, 1, 0.3, 1)
+    first = two_level(x)
+    np.random.default_rng().random(5)
+    bootstrap._weights.cache_clear()
+    assert two_level(x) == first
+
+
+@pytest.mark.parametrize(
+    ("chips", "samples", "mean", "between_chips", "between_samples"),
+    [
+        (10, 60, 1.0, 0.3, 1.0),  # samples differ more than chips
+        (6, 60, 1.0, 0.8, 0.5),  # few chips
+        (40, 50, 0.0, 1.0, 0.5),  # chips differ more than samples
+        (20, 100, 1.5, 0.3, 1.0),
+        (20, 80, 1.0, 0.0, 1.0),  # chips that do not differ
+    ],
+)
+def test_the_interval_covers_the_mean_19_times_in_20(
+    chips: int, samples: int, mean: float, between_chips: float, between_samples: float
+) -> None:
+    """800 populations and test sets: the share within 93 to 97 %."""
+    rng = np.random.default_rng(7)
+    true = stats.norm.cdf(mean / np.sqrt(1 + between_chips**2 + between_samples**2))
+    hits = 0
+    for _ in range(800):
+        low, high = two_level(population(rng, chips, samples, mean, between_chips, between_samples), resamples=300)
+        hits += low <= true <= high
+    assert 0.93 <= hits / 800 <= 0.97
+
+
+def test_a_paired_difference_covers_and_is_narrower() -> None:
+    """Two networks on the same chips and samples, which share both effects."""
+    rng, hits, paired, apart = np.random.default_rng(8), 0, 0.0, 0.0
+    true = stats.norm.cdf(1.0 / np.sqrt(2.34)) - stats.norm.cdf(0.7 / np.sqrt(2.34))
+    for _ in range(500):
+        effects = rng.normal(0, 0.3, (15, 1)) + rng.normal(0, 1.118, (1, 80))
+        one, other = (mean + effects + 0.0 * mean + rng.normal(size=(15, 80)) > 0 for mean in (1.0, 0.7))
+        found = paired_difference(one, other)
+        hits += found.low <= true <= found.high
+        paired += found.high - found.low
+        ends = [two_level(one), two_level(other)]
+        apart += np.hypot(*(high - low for low, high in ends))
+    assert 0.93 <= hits / 500 <= 0.97
+    assert paired < 0.8 * apart
+
+
+def test_limits_by_hand() -> None:
+    ones = np.ones((5, 20), dtype=bool)
+    low, high = two_level(ones)
+    assert (low, high) == (pytest.approx(0.025 ** (1 / 20)), 1.0)  # Clopper and Pearson, 20 of 20
+    assert low == pytest.approx(stats.binomtest(20, 20).proportion_ci(0.95, method="exact").low)
+    assert two_level(~ones) == (0.0, pytest.approx(1 - 0.025 ** (1 / 20)))
+    assert two_level(ones[:1]) == (0.0, 1.0)
+    assert two_level(ones[:, :1]) == (0.0, 1.0)
+    same = paired_difference(ones, ones)
+    assert (same.mean, same.low, same.high) == (0.0, pytest.approx(-0.16843347), pytest.approx(0.16843347))
+    with pytest.raises(ValueError, match="same chips and samples"):
+        paired_difference(ones, ones[:4])
+
+
+def test_equal_chips_leave_the_uncertainty_of_the_samples() -> None:
+    row = np.arange(50) < 40
+    found = summarise_samples(np.tile(row, (12, 1)))
+    half = stats.t.ppf(0.975, 49) * np.sqrt(0.8 * 0.2 / 49)
+    assert (found.ci_high - found.ci_low) / 2 == pytest.approx(half, rel=0.07)
+    assert (found.accuracy_sd, summarise_samples(np.tile(row, (12, 1)), "chips").ci_low) == (0.0, pytest.approx(0.8))
+
+
+def test_yield_counts_chips_at_the_floor() -> None:
+    accuracies = np.array([27 / 30, 0.89, 0.95, 1.0])
+    assert list(reaches(accuracies, 0.9)) == [True, False, True, True]
+    found = yield_at(accuracies, 0.9)
+    # Clopper and Pearson by the beta distribution
+    assert (found.share, found.low, found.high) == (
+        0.75, pytest.approx(stats.beta.ppf(0.025, 3, 2)), pytest.approx(stats.beta.ppf(0.975, 4, 1))
+    )  # fmt: skip
+    z, p, n = stats.norm.ppf(0.975), 0.75, 4
+    centre, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    assert proportion(3, 4, "wilson") == pytest.approx(
+        ((centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n))
+    )
+    with pytest.raises(ValueError, match="no chips"):
+        yield_at(np.array([]), 0.9)
+
+
+@pytest.mark.parametrize(("method", "least"), [("exact", 0.95), ("wilson", 0.93)])
+def test_the_yields_interval_covers(method: str, least: float) -> None:
+    """Exactly, by summing the binomial distribution; Wilson's on average over yields."""
+    covered = []
+    for share in np.linspace(0.5, 0.98, 9):
+        inside = [low <= share <= high for low, high in (proportion(k, 60, method) for k in range(61))]  # type: ignore[arg-type]
+        covered.append(float(stats.binom.pmf(np.arange(61), 60, share) @ inside))
+    assert (min(covered) if method == "exact" else float(np.mean(covered))) >= least

@@ -1,0 +1,201 @@
+"""Questions to a study: networks side by side, sensitivity, the reverse question, and chips added until it is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from neurodeploy.errors import UsageError
+from neurodeploy.hw_models.noise import NoiseModel
+from neurodeploy.sweep import work
+from neurodeploy.sweep.plan import NoiseAxis, Point
+from neurodeploy.sweep.run import Study, check_until, measure, sweep, sweep_until
+from neurodeploy.sweep.sensitivity import sensitivity
+from neurodeploy.sweep.solve import solve
+from neurodeploy.sweep.statistics import proportion
+from neurodeploy.sweep.store import Store, records
+
+Quiet = Callable[[str, int, int], None]
+Rule = Callable[[NoiseModel, int], float]
+
+pytestmark = pytest.mark.parametrize("study", ["loihi2"], indirect=True)
+
+
+@pytest.fixture
+def ruled(monkeypatch: pytest.MonkeyPatch) -> Callable[[Rule], list[NoiseModel]]:
+    """(noise, chip id) -> accuracy, in place of simulation; returns the noises that are measured from then on."""
+
+    def set_up(rule: Rule) -> list[NoiseModel]:
+        asked: list[NoiseModel] = []
+
+        def measured(study: Study, noise: NoiseModel, block: Sequence[int], codes: Any) -> NDArray[np.bool_]:
+            asked.extend([noise] * len(block))
+            count = len(study.test.labels)
+            return np.stack([np.arange(count) < round(count * rule(noise, chip)) for chip in block])
+
+        monkeypatch.setattr(work, "_measure", measured)
+        return asked
+
+    return set_up
+
+
+def breaking(chips: int) -> list[float]:
+    """Levels at which chips of a population break: normal about 0.4."""
+    return [float(level) for level in np.random.default_rng(5).normal(0.4, 0.05, chips)]
+
+
+@pytest.mark.parametrize("chips", [200, 40])
+def test_the_largest_noise_is_found_and_measured_once(
+    study: Study, tmp_path: Path, quiet: Quiet, ruled: Callable[[Rule], list[NoiseModel]], chips: int
+) -> None:
+    breaks = breaking(chips)
+    asked = ruled(lambda noise, chip: 0.95 if noise.mismatch <= breaks[chip] else 0.5)
+    many, axis = replace(study, chips=chips), NoiseAxis("mismatch", (0.3,))
+    with Store(tmp_path / "study.sqlite") as store:
+        found = solve(many, axis, 0.95, 0.9, store, False, quiet)
+        first = len(asked)
+        assert first == found.levels * chips
+        again = solve(many, axis, 0.95, 0.9, store, False, quiet)
+        assert (again, len(asked)) == (found, first)  # from the study
+    good = lambda level: sum(one >= level for one in breaks)  # noqa: E731
+    assert found.level is not None
+    assert good(found.level) / chips >= 0.95 > good(found.level + found.resolution) / chips
+    assert found.resolution == pytest.approx(0.6 / 128)  # 0.3 keeps it, so the search went on to 0.6
+    assert found.level_high is not None
+    assert proportion(good(found.level_high), chips)[1] < 0.95
+    assert proportion(good(found.level_high - found.resolution), chips)[1] >= 0.95
+    if chips == 200:
+        assert found.level_low is not None
+        assert proportion(good(found.level_low), chips)[0] >= 0.95
+        assert found.level_low < 0.4 + stats.norm.ppf(0.05) * 0.05 < found.level_high  # the population's own answer
+    else:
+        assert found.level_low is None  # forty chips cannot prove 95 %, not even forty of forty
+    assert found.steady
+
+
+def test_the_reverse_question_at_its_limits(
+    study: Study, tmp_path: Path, quiet: Quiet, ruled: Callable[[Rule], list[NoiseModel]]
+) -> None:
+    ruled(lambda noise, _: 0.8)
+    with Store(tmp_path / "study.sqlite") as store:
+        found = solve(study, NoiseAxis("dead_neurons", (0.5,)), 0.5, 0.8, store, False, quiet)
+        assert (found.level, found.level_high) == (None, None)  # not even all dead neurons break it
+        for share, floor, said in (
+            (0.5, 0.85, r"--floor 0.85: without dead_neurons, 0 of 12 chips keep it"),
+            (0.0, 0.8, "--yield 0: a fraction above 0"),
+            (0.5, 90.0, "--floor 90: a fraction"),
+        ):
+            with pytest.raises(UsageError, match=said):
+                solve(study, NoiseAxis("dead_neurons", (0.5,)), share, floor, store, False, quiet)
+
+
+def test_what_each_layer_costs_by_value(
+    study: Study, tmp_path: Path, quiet: Quiet, ruled: Callable[[Rule], list[NoiseModel]]
+) -> None:
+    """Mismatch costs 0.1 in lif1 and 0.2 in lif2, thermal noise 0.1 in lif1; together they cost 0.1 more."""
+
+    def rule(noise: NoiseModel, chip: int) -> float:
+        mismatch = 0.1 * noise.acts_on("lif1") + 0.2 * noise.acts_on("lif2") if noise.mismatch else 0.0
+        thermal = 0.1 * noise.acts_on("lif1") if noise.thermal else 0.0
+        return 0.9 - mismatch - thermal - (0.1 if mismatch and thermal else 0.0)
+
+    ruled(rule)
+    with Store(tmp_path / "study.sqlite") as store:
+        found = sensitivity(study, NoiseModel(mismatch=0.2, thermal=0.1), store, False, quiet)
+        for wrong, said in ((NoiseModel(), "name noises"), (NoiseModel(mismatch=0.1, layers=("lif1",)), "layers=")):
+            with pytest.raises(UsageError, match=said):
+                sensitivity(study, wrong, store, False, quiet)
+    rows = {(row.noise, row.layer): row for row in found.rows}
+    alone = {key: round(row.alone.mean, 6) for key, row in rows.items()}
+    spared = {key: round(row.spared.mean, 6) for key, row in rows.items() if row.spared}
+    assert alone == {
+        ("mismatch", "all layers"): 0.3, ("mismatch", "lif1"): 0.1, ("mismatch", "lif2"): 0.2,
+        ("thermal", "all layers"): 0.1, ("thermal", "lif1"): 0.1,
+    }  # fmt: skip
+    assert spared[("mismatch", "lif2")] == 0.2
+    assert spared[("mismatch", "all layers")] == 0.4  # with thermal alone 0.8, with both 0.4
+    assert (round(found.together.mean, 6), round(found.interaction.mean, 6)) == (0.5, 0.1)
+    assert rows["mismatch", "all layers"].share == pytest.approx(0.6)
+    assert [key for key, row in rows.items() if row.weakest] == [("mismatch", "lif2"), ("thermal", "lif1")]
+    assert rows["thermal", "lif1"].clear
+    assert "mismatch: layer lif2 is the weak one, 20.00 points alone" in found.weakest()[0]
+    closing = found.as_dicts()[-2:]
+    assert [(row["noise"], round(row["alone"], 6)) for row in closing] == [("all noises", 0.5), ("interaction", 0.1)]
+
+
+def test_noise_in_one_layer_is_measured_by_its_own_simulation(study: Study, tmp_path: Path, quiet: Quiet) -> None:
+    with Store(tmp_path / "study.sqlite") as store:
+        found = sensitivity(study, NoiseModel(mismatch=0.3), store, False, quiet)
+        point = Point(NoiseModel(mismatch=0.3, layers=("lif1",)))
+        right = store.correct(measure(study, {point: 12}, store, False, quiet)[point].key)
+        nothing = store.correct(measure(study, {Point(NoiseModel()): 12}, store, False, quiet)[Point(NoiseModel())].key)
+        with pytest.raises(UsageError, match="unknown layer 'lif9'"):
+            sweep(study, [Point(NoiseModel(layers=("lif9",)))], store, False, quiet)
+    wanted = np.mean([nothing[chip].mean() - right[chip].mean() for chip in range(12)])
+    assert {row.layer: row.alone.mean for row in found.rows}["lif1"] == pytest.approx(wanted)
+    assert wanted > 0
+
+
+def test_chips_are_added_until_the_interval_is_narrow(
+    study: Study, tmp_path: Path, quiet: Quiet, ruled: Callable[[Rule], list[NoiseModel]]
+) -> None:
+    spread = np.random.default_rng(1).normal(0, 0.1, 5000)
+    asked = ruled(lambda noise, chip: 0.7 + spread[chip] * noise.mismatch)
+    plan = [NoiseAxis("mismatch", (0.0, 0.5, 1.0))]
+    with Store(tmp_path / "study.sqlite") as store:
+        found = sweep_until(study, plan, store, False, quiet, half=0.01, most=900, interval="chips")
+        assert [one.narrow for one in found] == [True] * 3
+        assert [one.chips for one in found][0] == 12
+        assert found[0].chips < found[1].chips < found[2].chips
+        for one in found[1:]:
+            needed = (1.96 * 0.1 * (one.point.level or 0) / 0.01) ** 2
+            assert 0.7 * needed < one.chips < 1.5 * needed + 20
+            assert 0.005 < one.half <= 0.01
+        assert len(asked) == sum(one.chips for one in found)  # every chip once
+        limited = sweep_until(study, plan, store, False, quiet, half=0.001, most=40, interval="chips")
+        assert [one.chips for one in limited] == [12, 40, 40]
+        assert "±" in limited[2].in_words(0.001)
+        assert "--most-chips" in limited[2].in_words(0.001)
+        stuck = sweep_until(study, plan, store, False, quiet, half=0.01, most=900)
+        assert all(one.chips == 12 and "test samples alone" in one.in_words(0.01) for one in stuck)
+    for text, said in (
+        ("0", "--until 0:"),
+        ("nan", "--until nan"),
+        ("wide", "--until wide"),
+        ("±100", "between 0 and 100"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            check_until(text, 10, 20)
+    with pytest.raises(UsageError, match="--most-chips 5: fewer than the 10"):
+        check_until("±0.5", 10, 5)
+    assert check_until("±0.5", 10, 20) == check_until("0.5", 10, 20) == 0.005
+
+
+def test_networks_side_by_side_share_chips_and_samples(study: Study, tmp_path: Path, quiet: Quiet) -> None:
+    other = replace(study, program=replace(study.program, steps=3), network="b", beside=("a", "b"))
+    one, plan = replace(study, network="a", beside=("a",)), [NoiseAxis("mismatch", (0.3,))]
+    with Store(tmp_path / "study.sqlite") as store:
+        sweep(one, plan, store, False, quiet)
+        with pytest.raises(UsageError, match="holds the network a, not b: name both"):
+            sweep(replace(other, beside=("b",)), plan, store, False, quiet)
+        with pytest.raises(UsageError, match="test labels"):
+            changed = replace(other.test, labels=(other.test.labels + 1) % 10)
+            sweep(replace(other, test=changed), plan, store, False, quiet)
+        sweep(replace(other, chips=5), plan, store, False, quiet)
+        sweep(one, plan, store, True, quiet)
+        rows = records(store.table("differences"))
+        chips = store.chips()
+    assert [(row["first"], row["second"], row["n_chips"]) for row in rows] == [
+        ("a", "b", 5),
+        ("a", "a, calibrated", 12),
+    ]
+    means = chips[(chips["chip_id"] < 5) & ~chips["calibrated"]].groupby("network")["accuracy"].mean()
+    assert rows[0]["difference"] == pytest.approx(means["b"] - means["a"])
+    assert rows[0]["ci_low"] <= rows[0]["difference"] <= rows[0]["ci_high"]
