@@ -1,4 +1,4 @@
-"""What the measurement scripts share: where results go, what they were measured with, intervals of paired differences."""
+"""What the measurement scripts share: where results go, what they were measured with, intervals."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from neurodeploy import presets
 from neurodeploy.errors import UsageError
@@ -236,6 +236,15 @@ class ExperimentConfig(_Section):
     noise: NoiseConfig = NoiseConfig()
     seed: int = Field(0, ge=0, lt=2**32)
 
+    @model_validator(mode="after")
+    def _exact_codes(self) -> ExperimentConfig:
+        if self.noise.quantize and self.train.precision != "32":
+            raise ValueError(
+                f"noise.quantize={self.noise.quantize} with train.precision={self.train.precision}: 8-bit codes need "
+                "train.precision=32"
+            )
+        return self
+
 
 def load_config(
     file: Path | None, settings: list[str], overrides: dict[str, Any] | None = None, preset: str | None = None
@@ -276,6 +285,8 @@ def _described(problem: Any) -> str:
     # Of a field that may be of several types, pydantic appends which type it tried.
     parts = [part for place, part in enumerate(problem["loc"]) if place < 2 or isinstance(part, int)]
     name = ".".join(map(str, parts))
+    if not parts:
+        return str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] != "extra_forbidden":
         return f"{name}={reprlib.repr(problem['input'])}: {problem['msg']}"
     section: Any = ExperimentConfig

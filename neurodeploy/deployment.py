@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from neurodeploy import __version__
 from neurodeploy.compare import Comparison, compare
+from neurodeploy.config import DataConfig, ExperimentConfig, parse_config
+from neurodeploy.data.sources import load_data_set
 from neurodeploy.errors import DesignRuleError, UsageError, unknown_name
 from neurodeploy.export import target as find_target
 from neurodeploy.export import targets
@@ -59,12 +61,12 @@ def prepare(model: Model, target_name: str, chip_name: str | None = None) -> Pre
     target = find_target(target_name)
     chip = find_chip(chip_name or target.chip)
     network = trace(model.network)
-    program = quantize(network, chip, model.calibration.samples)
+    program = quantize(network, chip, model.calibration.inputs)
     violations = target.violations(program)
     if violations:
         raise DesignRuleError(f"target {target.name}", violations)
     rows = rounding(network, program, chip)
-    rates = reference.run(program, model.calibration.samples[:32]).firing_rates()
+    rates = reference.run(program, model.calibration.take(slice(32)).inputs).firing_rates()
     return Prepared(network, program, [asdict(row) for row in rows], warnings(program, chip, rates, rows))
 
 
@@ -108,8 +110,8 @@ def export_model(
     """
     prepared = prepare(model, target_name, chip_name)
     program = prepared.program
-    recording = reference.run(program, model.golden.samples)
-    golden = Golden(model.golden.samples, model.golden.labels, recording.readout, recording.spikes)
+    recording = reference.run(program, model.golden.inputs)
+    golden = Golden(model.golden.inputs, model.golden.labels, recording.readout, recording.spikes)
     facts = {
         "experiment": model.config.model_dump(mode="json"),
         "metrics": model.metrics,
@@ -156,6 +158,26 @@ def prove(artifact: Artifact, backend: str, inputs: NDArray[Any] | None = None) 
         "first": str(comparison.first) if comparison.first else None,
         "variants": _variants(backend, artifact.program, chosen, expected),
     }
+
+
+def test_inputs(artifact: Artifact, data: str, root: str | None, count: int | None) -> NDArray[Any]:
+    """Test samples of a data set as the artifact's network takes them.
+
+    Of the data set that the network was trained on they come with the same bits, encoding and frames; of another with
+    what suits that set.
+
+    Raises:
+        UsageError: where their shape is not the network's, naming both.
+    """
+    trained = artifact.facts.get("experiment")
+    config = parse_config(trained) if trained else ExperimentConfig()
+    same = config.data.name == data
+    chosen = config.data.model_copy(update={"root": root}) if same else DataConfig(name=data, root=root)
+    test = load_data_set(chosen, artifact.program.steps, config.seed).test.take(slice(count))
+    shape = test.inputs.shape[-len(artifact.program.input.shape) :]
+    if shape != artifact.program.input.shape:
+        raise UsageError(f"--data {data}: samples of shape {shape}, the network takes {artifact.program.input.shape}")
+    return test.inputs
 
 
 def backend_version(backend: str) -> str | None:

@@ -35,6 +35,7 @@ def train_model(config: ExperimentConfig, output: Path, resume: bool = False, pr
         "epoch": trained.epoch,
         "epochs": len(trained.history),
         "selection": "lowest validation loss",
+        "training_seconds": round(trained.seconds, 1),
         "train_images": len(data.train),
         "validation_images": len(data.validation),
         "test_images": len(data.test),

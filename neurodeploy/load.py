@@ -102,9 +102,10 @@ class Load:
 
     def totals(self) -> list[dict[str, Any]]:
         """Table 3: a row for the spiking network, one for the same network as an ANN, which runs once."""
-        connections = sum(part.connections for part in self.weights)
         parameters = sum(part.parameters for part in self.weights)
+        # Rows without parameters are shortcuts, or weights that another row has: an ANN computes those once.
         weighted = sum(part.connections for part in self.weights if part.parameters)
+        connections = weighted + sum(part.connections for part in self.weights if part.weights == part.feeds)
         return [
             {
                 "network": "SNN",

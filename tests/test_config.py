@@ -268,6 +268,14 @@ def test_a_configuration_survives_json() -> None:
     assert parse_config(config.model_dump(mode="json")) == config
 
 
+@pytest.mark.parametrize("precision", ["bf16", "16"])
+def test_codes_of_a_chip_need_single_precision(precision: str) -> None:
+    said = f"^configuration: noise.quantize=loihi2 with train.precision={precision}: 8-bit codes need"
+    with pytest.raises(UsageError, match=said):
+        load_config(None, ["noise.quantize=loihi2", f"train.precision={precision}"])
+    assert load_config(None, [f"train.precision={precision}"]).train.precision == precision
+
+
 @pytest.mark.parametrize("content", [None, 5, "x", [1], {"network": None}])
 def test_plain_values_of_the_wrong_kind_are_refused(content: Any) -> None:
     with pytest.raises(UsageError, match="configuration: "):

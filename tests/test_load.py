@@ -327,6 +327,30 @@ def test_what_is_added_up_shares_its_weights_and_a_shortcut_has_none() -> None:
     assert spiking["parameters"] == 4 + 4 + 36 + 96 + 2 * 4
 
 
+def test_weights_of_two_layers_are_stored_once_and_a_shortcut_of_vectors_is_no_matrix() -> None:
+    rng = np.random.default_rng(4)
+    nodes = {
+        "in": Input((5,)),
+        "fc": Linear(rng.normal(0.3, 0.6, (6, 5)), np.zeros(6)),
+        "a": LIF(0.5, 0.4),
+        "b": LIF(0.5, 0.9),
+        "last": Linear(rng.normal(0, 1, (3, 6)), np.zeros(3)),
+        "out": MembraneReadout(),
+    }
+    edges = [Edge(*name.split()) for name in ("in fc", "fc a", "fc b", "a b", "b last", "last out")]
+    network = Network(nodes, tuple(edges), STEPS)
+    inputs = _inputs(network, static=False)
+    recording = _run(network, inputs)
+    load = computational_load(network, recording, inputs)
+    found = [(row.weights, row.feeds, row.connections, row.parameters) for row in load.weights]
+    assert found == [("fc", "a", 30, 30), ("fc", "b", 30, 0), ("b", "b", 6, 0), ("last", "out", 18, 18)]
+    assert load.weights[2].additions == pytest.approx(recording.spikes["a"].sum() / BATCH)
+    ann = load.totals()[1]  # weighs once what both layers read, and adds the shortcut
+    assert (ann["multiplications"], ann["additions"]) == (30 + 18, 30 + 18 + 6)
+    assert load.neurobench["ParameterCount"] == 48 + 2 + 2 + 1
+    assert load.neurobench["Footprint"] == 4 * 53
+
+
 def test_fan_out_of_one_place_by_hand() -> None:
     """A 3 x 3 kernel at stride 2 with a border of 1 on 4 x 4: a corner is read once, (1, 1) four times."""
     synapses = ConvSynapses("c", "a", frozen_floats(np.ones((1, 1, 3, 3))), (2, 2), (1, 1))

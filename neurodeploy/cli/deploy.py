@@ -78,19 +78,16 @@ def run(
     as_json: bool = AS_JSON,
 ) -> None:
     """Run an artifact on a backend and compare every spike and voltage with the reference; exit 1 where they differ."""
-    from neurodeploy.deployment import prove
+    from neurodeploy.deployment import prove, test_inputs
     from neurodeploy.ir.artifact import load_artifact
 
     loaded = load_artifact(artifact)
     inputs = None
     if data is not None:
-        from neurodeploy.config import DataConfig
-        from neurodeploy.data.sources import load_data_set
-
-        configured = DataConfig(name=data, root=data_root)
-        inputs = load_data_set(configured, loaded.program.steps, 0).test.take(slice(samples)).inputs
+        inputs = test_inputs(loaded, data, data_root, samples)
     elif samples is not None and samples < len(loaded.golden.labels):
-        inputs = loaded.golden.inputs[:samples]
+        static = loaded.golden.inputs.ndim == len(loaded.program.input.shape) + 1
+        inputs = loaded.golden.inputs[:samples] if static else loaded.golden.inputs[:, :samples]
     proof = prove(loaded, backend, inputs)
     if output is not None:
         write_text(output, json.dumps(proof, indent=2))

@@ -146,8 +146,9 @@ def sweep(
             rows = records(store.table(show or ("curves" if on_curves else "points"), kind, floor))
         if export is not None:
             notes.append(f"{export}: {write_results(store, export)} rows, one per chip and cell")
+    rows = _plain(rows)
     if as_json:
-        print_json([{key: row[key] for key in row if key not in _HIDDEN} for row in rows])
+        print_json(rows)
     else:
         print_table(_short(rows))
     for note in notes:
@@ -203,9 +204,16 @@ def calibrate(
 _HIDDEN = ("cell", "evidence")
 
 
+def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows as JSON takes them: what is not a number is None."""
+    return [
+        {key: None if value != value else value for key, value in row.items() if key not in _HIDDEN} for row in rows
+    ]
+
+
 def _short(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows without what only tells populations apart where there is one."""
     idle = {"fixed"} if all(not row.get("fixed") for row in rows) else set()
     if len({row.get("network") for row in rows}) == 1:
         idle.add("network")
-    return [{key: row[key] for key in row if key not in idle and key not in _HIDDEN} for row in rows]
+    return [{key: row[key] for key in row if key not in idle} for row in rows]

@@ -109,7 +109,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = read_tensors(path)
     except FileFormatError as error:
         raise FileFormatError(f"--resume: {error}; train without --resume") from error
-    if not isinstance(checkpoint, dict) or not _PARTS <= set(checkpoint):
+    if not isinstance(checkpoint, dict) or not set(checkpoint) >= _PARTS:
         raise FileFormatError(f"--resume: {path}: not a checkpoint of ours; train without --resume")
     return dict(checkpoint)
 

@@ -6,8 +6,7 @@ backward pass, spikes leave already pooled where an average pooling follows, and
 which potential adjustment is made, are summed on the way. Sums are taken block by block in a fixed order, whatever the
 number of threads.
 
-Arrays are (steps, samples, neurons); where all neurons have the same threshold and decay, samples count as neurons:
-(steps, 1, samples x neurons).
+Arrays are (steps, samples, neurons), or (steps, 1, samples x neurons) where all neurons have one threshold and decay.
 """
 
 # Numba compiles these functions from their argument types; annotations would not be read.
@@ -21,7 +20,7 @@ from numba import types
 from numba.extending import overload
 
 from neurodeploy.snn.fused_pool import pooled, spread_back
-from neurodeploy.snn.fused_slopes import LITERAL, compiled, slopes
+from neurodeploy.snn.fused_slopes import ARCTANGENT, FROZEN, LITERAL, compiled, slopes
 
 _LARGEST_BLOCK = 2048  # neurons; found by timing
 _CACHE = 2**18  # bytes: what a block keeps at hand stays within a second-level cache, however many steps there are
@@ -75,11 +74,8 @@ def _advance(before, current, decay, threshold, subtract, n, potential):
 @_summing
 def _fire(potential, threshold, n, spikes, sums):
     """o[t], and the sums of u, of u^2 and of o."""
-    zero = potential.dtype.type(0)
-    one = potential.dtype.type(1)
-    first = zero
-    second = zero
-    third = zero
+    zero, one = potential.dtype.type(0), potential.dtype.type(1)
+    first, second, third = zero, zero, zero
     for i in range(n):
         fired = one if potential[i] > _at(threshold, i) else zero
         spikes[i] = fired
@@ -128,16 +124,42 @@ def forward(current, steps, decay, threshold, subtract, row, inner, pool, block,
                 before, potential = potential, before
 
 
-def _back(u, later, given, slope, gamma_slope, decay, threshold, factors, subtract, detach, n, here, parts):
+@_summing
+def _back_paper(u, later, given, width, decay, threshold, factors, subtract, detach, n, here, parts):
+    """`_back` of all neurons together under Eq. 11 and 12, without a slope that is written and read again."""
+    zero, one = u.dtype.type(0), u.dtype.type(1)
+    to_mean, to_power = factors[0], factors[1]
+    through = zero if detach else decay
+    gathered, dropped, by_decay = zero, zero, zero
+    for i in range(n):
+        fired = one if u[i] > threshold else zero
+        drop = threshold if subtract else u[i]
+        distance = width * (u[i] - threshold)
+        direct = (given[i] - through * later[i] * drop) / (one + distance * distance)
+        gathered += direct
+        dropped += later[i] * fired
+        by_decay += later[i] * (u[i] - drop * fired)
+        here[i] = direct + decay * later[i] * (one if subtract else one - fired) + to_mean + to_power * u[i]
+    parts[0, 0] -= gathered + (decay * dropped if subtract else zero)
+    parts[1, 0] += by_decay
+    return gathered
+
+
+def _back(paper, u, later, given, slope, gamma_slope, decay, threshold, factors, subtract, detach, n, here, parts):
     """One step of BPTT: from `later`, dL/du[t+1], and `given`, dL/do[t], makes `here`, dL/du[t]; returns dL/dgamma.
 
-    `parts` (2, 1 or n) gathers dL/dVth and dL/ddecay; `slope` is overwritten.
+    `parts` (2, 1 or n) gathers dL/dVth and dL/ddecay; `slope` is overwritten. `paper` is gamma where `_back_paper` does
+    it, else 0.
     """
 
 
 @overload(_back, jit_options={"fastmath": {"reassoc", "contract", "nsz"}})
-def _(u, later, given, slope, gamma_slope, decay, threshold, factors, subtract, detach, n, here, parts):
-    def together(u, later, given, slope, gamma_slope, decay, threshold, factors, subtract, detach, n, here, parts):
+def _(paper, u, later, given, slope, gamma_slope, decay, threshold, factors, subtract, detach, n, here, parts):
+    def together(
+        paper, u, later, given, slope, gamma_slope, decay, threshold, factors, subtract, detach, n, here, parts
+    ):
+        if paper > 0:
+            return _back_paper(u, later, given, paper, decay, threshold, factors, subtract, detach, n, here, parts)
         zero, one = u.dtype.type(0), u.dtype.type(1)
         to_mean, to_power = factors[0], factors[1]
         through = zero if detach else decay
@@ -163,7 +185,9 @@ def _(u, later, given, slope, gamma_slope, decay, threshold, factors, subtract, 
         parts[1, 0] += by_decay
         return by_gamma
 
-    def one_each(u, later, given, slope, gamma_slope, decay, threshold, factors, subtract, detach, n, here, parts):
+    def one_each(
+        paper, u, later, given, slope, gamma_slope, decay, threshold, factors, subtract, detach, n, here, parts
+    ):
         # Each loop writes one array: with more, LLVM does not prove that they lie apart, and does one neuron at a time.
         zero, one = u.dtype.type(0), u.dtype.type(1)
         to_mean, to_power = factors[0], factors[1]
@@ -233,6 +257,8 @@ def backward(
     spread, distance = np.empty(block, current.dtype), np.empty(block, current.dtype)
     slope = np.empty(block, current.dtype)
     scratch = np.empty((3, block), current.dtype)
+    fast = threshold.ndim == 1 and shape == ARCTANGENT and rule in (LITERAL, FROZEN) and gamma[0] > 0
+    paper = gamma[0] if fast else gamma.dtype.type(0)
     taken = np.empty((2, block), current.dtype)
     for b in range(start, stop):
         low = b * block
@@ -251,14 +277,17 @@ def backward(
                     spread_back(given, n, row, inner, pool, scratch[0], spread)
                     given = spread
                 u = potentials[t]
-                for i in range(n):
-                    distance[i] = u[i] - _at(limit, i)
-                slopes(shape, rule, distance, gamma, n, table, scratch, bits, slope, gamma_slope)
+                if paper == 0:
+                    for i in range(n):
+                        distance[i] = u[i] - _at(limit, i)
+                    slopes(shape, rule, distance, gamma, n, table, scratch, bits, slope, gamma_slope)
                 by_gamma = slope if rule == LITERAL else gamma_slope
                 here = taken[t % 2] if static else to_current[t, s, low : low + n]
-                to_gamma[b] += _back(
-                    u, later, given, slope, by_gamma, keep, limit, to_moments[t], subtract, detach, n, here, parts
+                factors = to_moments[t]
+                found = _back(
+                    paper, u, later, given, slope, by_gamma, keep, limit, factors, subtract, detach, n, here, parts
                 )
+                to_gamma[b] += found if rule != FROZEN else 0
                 if static:
                     target = to_current[0, s, low : low + n]
                     for i in range(n):

@@ -10,6 +10,7 @@ does for many neurons at once.
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numba
 import numpy as np
@@ -19,10 +20,11 @@ from neurodeploy.snn.surrogate import RULES, SHAPES
 compiled = numba.njit(cache=True, error_model="numpy", nogil=True)
 _reordered = numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract", "nsz"})
 
-_ARCTANGENT, _SOFTPLUS, _RECTANGLE, _TRIANGLE, _SIGMOID, _FAST_SIGMOID, _DSPIKE = range(len(SHAPES))
+ARCTANGENT, _SOFTPLUS, _RECTANGLE, _TRIANGLE, _SIGMOID, _FAST_SIGMOID, _DSPIKE = range(len(SHAPES))
 LITERAL, PRINCIPLED, ODD, FROZEN = range(len(RULES))
 
 
+@cache
 def exponentials(dtype: np.dtype) -> tuple[np.ndarray, ...]:
     """What `_exponential` needs to know of a type: (coefficients, ln 2 in two parts, limits of x, how 2^k is written).
 
@@ -80,7 +82,7 @@ def slopes(shape, rule, x, gamma, n, table, scratch, bits, slope, gamma_slope):
     zero, half, one, two = x.dtype.type(0), x.dtype.type(0.5), x.dtype.type(1), x.dtype.type(2)
     width = gamma[0]
     y, power, rest = scratch[0], scratch[1], scratch[2]
-    if shape == _ARCTANGENT:
+    if shape == ARCTANGENT:
         scale = x.dtype.type(width / math.pi) if rule == PRINCIPLED else one
         for i in range(n):
             slope[i] = scale / (one + (width * x[i]) * (width * x[i]))
@@ -118,9 +120,9 @@ def slopes(shape, rule, x, gamma, n, table, scratch, bits, slope, gamma_slope):
             scaled = width * x[i]
             soft = (scaled if scaled > zero else zero) + math.log1p(power[i])
             gamma_slope[i] = (scaled * slope[i] - soft) / (width * width)
-    elif shape == _ARCTANGENT and rule == PRINCIPLED:
+    elif shape == ARCTANGENT and rule == PRINCIPLED:
         for i in range(n):
             gamma_slope[i] = x[i] * slope[i] / width
-    elif shape == _ARCTANGENT and rule == ODD:
+    elif shape == ARCTANGENT and rule == ODD:
         for i in range(n):
             gamma_slope[i] = two * width * x[i] * slope[i]

@@ -41,6 +41,7 @@ class Trained:
     validation_accuracy: float
     epoch: int
     device: torch.device
+    seconds: float
 
 
 def train(
@@ -98,9 +99,9 @@ def train(
     chosen = best["history"][-1]
     network = build(config.network, data.input, data.classes)
     network.load_state_dict({name.removeprefix(checkpoints.PREFIX): part for name, part in best["state_dict"].items()})
-    history = load_checkpoint(last)["history"]
-    device = trainer.strategy.root_device
-    return Trained(network.eval(), history, chosen["validation_accuracy"], int(chosen["epoch"]), device)
+    end = load_checkpoint(last)
+    device, seconds = trainer.strategy.root_device, float(end.get("seconds", 0.0))
+    return Trained(network.eval(), end["history"], chosen["validation_accuracy"], int(chosen["epoch"]), device, seconds)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -79,12 +80,14 @@ class TrainingModule(pl.LightningModule):
         self._sums: dict[str, float] = {}
         self._start = 0
         self._learning_rate = 0.0
+        self._seconds_before, self._clock = 0.0, time.perf_counter()
         self._scaled_on = data.train.take(slice(_SCALED_ON)).inputs if config.noise.quantize else None
         # Not an attribute that is a module, or the state would hold the network twice.
         self._compiled: tuple[Any, ...] = ()
 
     def on_fit_start(self) -> None:
         """Memory order, and compilation, on the device that trains."""
+        self._clock = time.perf_counter()
         last = self.config.train.channels_last
         if self.device.type == "cpu" if last is None else last:
             channels_last(self.network)
@@ -179,6 +182,7 @@ class TrainingModule(pl.LightningModule):
         checkpoint["history"] = self.history
         checkpoint["experiment"] = self.config.model_dump_json()
         checkpoint["samples"] = len(self.data.train)
+        checkpoint["seconds"] = self._seconds_before + time.perf_counter() - self._clock
         checkpoint["sums"] = self._sums
         checkpoint["start"] = done % self.trainer.num_training_batches
         checkpoint["scales"] = kept_scales(self.network)
@@ -186,6 +190,7 @@ class TrainingModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The same back; `checkpoints.check_resumable` has looked at it."""
         self.history, self._sums, self._start = checkpoint["history"], checkpoint["sums"], int(checkpoint["start"])
+        self._seconds_before = float(checkpoint.get("seconds", 0.0))
         keep_scales(self.network, checkpoint["scales"])
 
     @property

@@ -12,9 +12,9 @@ or too small ((n - 1) / n), and few chips need Student's t, so that the interval
 
     k = t(0.975, d) / z(0.975) * sqrt(V / V_bootstrap),     d = Satterthwaite's degrees of freedom of V.
 
-A mean between 0 and 1 is treated on the scale of its logarithmic odds, l = ln(p / (1 - p)), V then being V / (p (1 - p))²:
-near 1 an accuracy can fall further than it can rise. Simulated for 5 to 20 chips that differ much: 93 to 95 % of the
-intervals hold the mean, 87 to 92 % without that scale or with the bootstrap's percentiles for ends.
+A mean between 0 and 1 is treated on the scale of its logarithmic odds, l = ln(p / (1 - p)), V then being
+V / (p (1 - p))²: near 1 an accuracy can fall further than it can rise. Simulated for 5 to 20 chips that differ much,
+93 to 95 % of the intervals hold the mean; 87 to 92 % without that scale, or with percentiles for ends.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from neurodeploy.errors import MissingBackendError, NeurodeployError, UsageError
@@ -41,7 +42,7 @@ def export(store: Store, path: Path) -> int:
             table.to_parquet(partial, index=False, engine="pyarrow")
         partial.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
         raise NeurodeployError(f"--export {path}: {error}; the file is as it was before") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return len(table)

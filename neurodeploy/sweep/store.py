@@ -259,11 +259,8 @@ def encode_parameters(parameters: Mapping[str, Any]) -> str:
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """One plain dictionary per row; what is not a number or not there is None."""
-    rows = frame.to_dict("records")
-    return [
-        {str(name): None if value is None or value != value else value for name, value in row.items()} for row in rows
-    ]
+    """One plain dictionary per row."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def open_existing(path: Path) -> Store:

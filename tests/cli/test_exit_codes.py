@@ -48,7 +48,7 @@ def complains(outcome: Any, code: int, *said: str) -> None:
         ("train --preset mnits", "unknown preset 'mnits': did you mean mnist"),
         (
             "train --set train.precision=16 --set train.accelerator=cpu",
-            "train.precision=16: half precision needs a GPU",
+            "train.precision=16: half precision needs",
         ),
         ("train --set train.potential_layers=[lif9]", "no layer lif9; layers of neurons are lif1, lif2, lif3"),
         ("train --config nowhere.yaml", "--config nowhere.yaml"),

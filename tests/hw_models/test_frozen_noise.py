@@ -217,7 +217,7 @@ def test_cores_are_not_correlated_with_each_other() -> None:
     chip = virtual(FLOAT, threshold_mismatch=0.1, correlation_length=20.0, core_size=100)
     means = thresholds(chip.realise(program(FLOAT))).reshape(100, 100).mean(axis=1)
     within = thresholds(chip.realise(program(FLOAT))).reshape(100, 100).std(axis=1)
-    assert within.mean() < 0.1 * means.std()  # one core is one patch
+    assert within.mean() < 0.3 * means.std()  # one core is one patch
     assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.4
 
 

@@ -201,19 +201,28 @@ def test_two_models_or_studies_in_a_folder_are_refused(model_file: Path, tmp_pat
         collect(tmp_path)
 
 
-def test_two_results_for_one_point_are_refused(
+def test_other_fixed_noise_is_a_curve_of_its_own(
     model: Model, tmp_path: Path, quiet: Callable[[str, int, int], None]
 ) -> None:
-    """Calibrated or not, with different fixed noise under the same axis."""
     study = make_studies(model, ["loihi2"], 1, 5, 0, None)[0]
     study = replace(study, measurement=study.measurement[:4])  # type: ignore[index]
     with Store(tmp_path / "study.sqlite") as store:
         for thermal in (0.0, 0.1):
             for calibrated in (False, True):
                 sweep(study, [NoiseAxis("mismatch", (0.2,), NoiseModel(thermal=thermal))], store, calibrated, quiet)
-    with pytest.raises(
-        UsageError, match=f"^{tmp_path / 'study.sqlite'}: several results for one chip, noise and level"
-    ):
+    data = collect(tmp_path)
+    assert list(data.curves["noise"]) == ["mismatch"] * 2 + ["mismatch with thermal=0.1"] * 2
+    assert set(data.calibration["noise"]) == {"mismatch", "mismatch with thermal=0.1"}
+    assert set(data.curves["chip"]) == {"loihi2"}
+
+
+def test_two_results_for_one_point_are_refused(tmp_path: Path) -> None:
+    with Store(tmp_path / "study.sqlite") as store:
+        for key in ("one", "other"):
+            cell = Cell(key, "loihi2", "modelled", "mismatch", 0.2, False, 0)
+            store.add_results(cell, [0], np.ones((1, 10), dtype=bool))
+    said = f"^{tmp_path / 'study.sqlite'}: several results for one network, chip, noise and level"
+    with pytest.raises(UsageError, match=said):
         collect(tmp_path)
 
 

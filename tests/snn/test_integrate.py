@@ -149,6 +149,27 @@ def test_what_remains_after_a_spike_by_hand(record: bool) -> None:
 
 
 @pytest.mark.parametrize("record", [True, False], ids=["steps", "fused"])
+@pytest.mark.parametrize("each", [False, True])
+def test_a_potential_at_the_threshold_is_not_reset(record: bool, each: bool) -> None:
+    """Vth 0.5, decay 0.5: 0.5, then 0.5 / 2 + 0.25; the gradient reaches the first current through the decay alone."""
+    current = torch.tensor([0.5, 0.25], dtype=torch.float64).reshape(2, 1, 1).expand(2, 1, 2).clone().requires_grad_()
+    half = torch.full((2,) if each else (), 0.5, dtype=torch.float64).requires_grad_()
+    decay = half.detach().clone().requires_grad_()
+    for reset in ("zero", "subtract"):
+        dynamics = Dynamics(2, Surrogate("rectangle"), reset, detach_reset=True)  # type: ignore[arg-type]
+        fired = integrate_and_fire(current, half, decay, torch.tensor(1.0).double(), dynamics, record=record)
+        assert fired.moments[:, 0].tolist() == [0.5, 0.5]
+        assert not fired.spikes.any()
+        for part in (current, half, decay):
+            part.grad = None
+        fired.moments[1, 0].backward()
+        assert current.grad is not None
+        assert decay.grad is not None
+        assert current.grad.ravel().tolist() == [0.25, 0.25, 0.5, 0.5]
+        assert float(decay.grad.sum()) == 0.5
+
+
+@pytest.mark.parametrize("record", [True, False], ids=["steps", "fused"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_potential_at_the_threshold_does_not_fire(dtype: torch.dtype, record: bool) -> None:
     threshold = torch.tensor(0.3, dtype=dtype)

@@ -80,7 +80,7 @@ def test_the_last_layer_with_a_gradient_that_is_not_finite_is_named(
     check_gradients(network, config, "here")
     network.layers["conv1"].weight.grad[0, 0, 0, 0] = NAN
     network.layers["lif1"].gamma.grad = torch.tensor(INF)
-    with pytest.raises(UsageError, match="^here: layer lif1: the gradient of its gamma is not finite; lower"):
+    with pytest.raises(UsageError, match=r"^here: layer lif1: the gradient of its gamma is not finite; lower"):
         check_gradients(network, config, "here")
 
 

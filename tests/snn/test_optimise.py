@@ -31,7 +31,7 @@ def test_groups_have_their_own_rates_and_only_weights_decay(network: SpikingNetw
     assert len(found[1]) == 4  # threshold and decay of two layers
     assert all("threshold" in part or "decay" in part for part in found[1])
     assert found[2] == ["layers.lif1.gamma", "layers.lif2.gamma"]
-    assert sorted(sum(found, [])) == sorted(names.values())
+    assert sorted(name for part in found for name in part) == sorted(names.values())
     rates = [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups]
     assert rates == [(0.5, 0.125), (0.5, 0.0), (0.25, 0.0)]
     if name == "sgd":

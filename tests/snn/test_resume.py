@@ -291,7 +291,7 @@ def test_another_number_of_samples_is_refused(finished: Path, tiny_config: MakeC
 def test_a_checkpoint_with_a_broken_configuration_is_refused(
     content: str, tmp_path: Path, tiny_config: MakeConfig, tiny_data: DataSet
 ) -> None:
-    torch.save(dict.fromkeys(_PARTS, {}) | {"experiment": content}, tmp_path / LAST)
+    torch.save({name: {} for name in _PARTS} | {"experiment": content}, tmp_path / LAST)
     with pytest.raises(UsageError, match="--resume: "):
         train(tiny_config(), tiny_data, tmp_path, resume=True, progress=False)
     assert json.loads(tiny_config().model_dump_json())["seed"] == 0

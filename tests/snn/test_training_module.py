@@ -36,7 +36,7 @@ def test_a_last_batch_of_one_joins_the_one_before_it(count: int, batch_size: int
     got = batches(order)
     assert [len(batch) for batch in got] == sizes
     assert len(order) == len(sizes)
-    assert sorted(sum(got, [])) == list(range(count))
+    assert sorted(sample for batch in got for sample in batch) == list(range(count))
 
 
 def test_epochs_differ_and_are_as_the_order_they_share() -> None:

@@ -1,4 +1,4 @@
-"""Questions to a study: networks side by side, sensitivity, the reverse question, and chips added until it is enough."""
+"""Questions to a study: networks side by side, sensitivity, the reverse question, and chips until it is enough."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_chips_are_added_until_the_interval_is_narrow(
     with Store(tmp_path / "study.sqlite") as store:
         found = sweep_until(study, plan, store, False, quiet, half=0.01, most=900, interval="chips")
         assert [one.narrow for one in found] == [True] * 3
-        assert [one.chips for one in found][0] == 12
+        assert found[0].chips == 12
         assert found[0].chips < found[1].chips < found[2].chips
         for one in found[1:]:
             needed = (1.96 * 0.1 * (one.point.level or 0) / 0.01) ** 2
@@ -185,8 +185,8 @@ def test_networks_side_by_side_share_chips_and_samples(study: Study, tmp_path: P
         sweep(one, plan, store, False, quiet)
         with pytest.raises(UsageError, match="holds the network a, not b: name both"):
             sweep(replace(other, beside=("b",)), plan, store, False, quiet)
+        changed = replace(other.test, labels=(other.test.labels + 1) % 10)
         with pytest.raises(UsageError, match="test labels"):
-            changed = replace(other.test, labels=(other.test.labels + 1) % 10)
             sweep(replace(other, test=changed), plan, store, False, quiet)
         sweep(replace(other, chips=5), plan, store, False, quiet)
         sweep(one, plan, store, True, quiet)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from neurodeploy.errors import FileFormatError, NeurodeployError, UsageError
+from neurodeploy.errors import FileFormatError, MissingBackendError, NeurodeployError, UsageError
+from neurodeploy.sweep.export import export
 from neurodeploy.sweep.store import Cell, Store, open_existing, records
 
 CELL = Cell("key", "loihi2", "modelled", "mismatch", 0.25, False, 3)
@@ -216,3 +220,67 @@ def test_many_open_and_claim_a_new_study_at_once(tmp_path: Path) -> None:
             thread.join(60)
         assert len(failed) == 7
         assert all("made with another network a" in text for text in failed)
+
+
+def test_a_cell_that_stands_on_two_curves_is_stored_once(tmp_path: Path) -> None:
+    other = replace(CELL, noise="thermal", level=0.0, fixed="mismatch=0.25")
+    with Store(tmp_path / "study.sqlite") as store:
+        store.add_results(CELL, [0, 1, 2], CORRECT)
+        store.place([other, replace(CELL, key="planned")])
+        assert store.finished_chips(other) == {0, 1, 2}
+        rows = records(store.curves("chips", 0.7))
+        assert (len(store.results()), len(store.table("points"))) == (3, 1)
+    assert [(row["noise"], row["level"], row["fixed"]) for row in rows] == [
+        ("mismatch", 0.25, ""),
+        ("thermal", 0.0, "mismatch=0.25"),
+    ]
+    assert {row["yield"] for row in rows} == {2 / 3}
+
+
+def test_damage_inside_a_study_is_named_and_left_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite"
+    with Store(path) as store:
+        store.add_results(CELL, range(300), np.ones((300, 100), dtype=bool))
+    whole = path.read_bytes()
+    page = len(whole) // 2 // 4096 * 4096
+    for content in (whole[:page], whole[:page] + b"\xff" * 100 + whole[page + 100 :]):
+        path.write_bytes(content)
+        with pytest.raises(FileFormatError, match=f"^{path}: .*damaged"):
+            Store(path)
+        assert path.read_bytes() == content
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+def test_an_export_has_a_row_per_chip_and_cell(tmp_path: Path) -> None:
+    noisy = replace(
+        CELL, key="noisy", noise=None, level=None, parameters='{"layers": ["lif1", "lif2"], "thermal": 0.5}'
+    )
+    path = tmp_path / "new" / "results.csv"
+    with Store(tmp_path / "study.sqlite") as store:
+        store.add_results(CELL, [0, 7], CORRECT[:2])
+        store.add_results(noisy, [0], CORRECT[2:])
+        assert export(store, path) == 3
+        for name in ("results.txt", "results"):
+            with pytest.raises(UsageError, match=r"\.csv or \.parquet is expected"):
+                export(store, tmp_path / name)
+        with pytest.raises(NeurodeployError, match="the file is as it was before"):
+            export(store, tmp_path / "study.sqlite" / "results.csv")
+    table = pd.read_csv(path)
+    assert list(table["chip_id"]) == [0, 7, 0]
+    assert list(table["correct"]) == [7, 0, 10]
+    assert list(table["accuracy"]) == [0.7, 0.0, 1.0]
+    assert list(table["thermal"]) == [0.0, 0.0, 0.5]
+    assert list(table["layers"]) == ["all", "all", "lif1+lif2"]
+    assert [one.name for one in path.parent.iterdir()] == ["results.csv"]
+
+
+def test_parquet_needs_a_package_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "results.parquet"
+    with Store(tmp_path / "study.sqlite") as store:
+        store.add_results(CELL, [0, 7], CORRECT[:2])
+        if importlib.util.find_spec("pyarrow") is not None:
+            export(store, path)
+            pd.testing.assert_frame_equal(pd.read_parquet(path), store.results())
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(MissingBackendError, match="pip install pyarrow"):
+            export(store, path)
