@@ -18,7 +18,7 @@ demo:
 	$(BIN)/neurodeploy demo -o runs/demo --setup-seconds $$(( $$(date +%s) - started ))
 
 test: $(VENV)/.development vendor
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/.development
 	$(BIN)/ruff format --check .

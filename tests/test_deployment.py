@@ -109,7 +109,7 @@ def test_an_export_holds_the_golden_vectors_and_the_targets_files(
     assert read.facts["firing_rates"] == recording.firing_rates()
     assert read.facts["metrics"] == model.metrics
     assert read.facts["packages"]["neurodeploy"] == __version__
-    assert read.facts["experiment"]["network"]["hidden"] == 32
+    assert read.facts["experiment"]["network"]["hidden"] == [32]
 
 
 @pytest.mark.parametrize("backend", ["reference", "engine"])

@@ -17,8 +17,8 @@ import numpy as np
 
 from neurodeploy.snn.surrogate import RULES, SHAPES
 
-compiled = numba.njit(cache=True, error_model="numpy", nogil=True)
-_reordered = numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract", "nsz"})
+compiled = numba.njit(error_model="numpy", nogil=True)
+_reordered = numba.njit(error_model="numpy", nogil=True, fastmath={"contract", "nsz"})
 
 ARCTANGENT, _SOFTPLUS, _RECTANGLE, _TRIANGLE, _SIGMOID, _FAST_SIGMOID, _DSPIKE = range(len(SHAPES))
 LITERAL, PRINCIPLED, ODD, FROZEN = range(len(RULES))

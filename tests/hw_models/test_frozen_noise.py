@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +11,7 @@ from noise_programs import CHIPS, SIDE, biases, dense, program, retained, thresh
 from numpy.typing import NDArray
 
 from neurodeploy.hw_models.noise_terms import NOISE_TERMS
-from neurodeploy.hw_models.random import frozen_normals, frozen_uniforms
+from neurodeploy.hw_models.random import frozen_normals
 from neurodeploy.ir.program import Program
 from neurodeploy.simulate import reference
 
@@ -174,6 +172,16 @@ def test_gain_acts_as_stronger_weights_would() -> None:
     assert (spikes != wanted).mean() < 1e-3  # another order of rounding
 
 
+def test_two_factors_below_0_do_not_make_a_threshold() -> None:
+    nominal = program(FLOAT)
+    realised = virtual(FLOAT, threshold_mismatch=2.0, core_mismatch=2.0, core_size=50).realise(nominal)
+    one = 1 + 2 * draw("threshold").ravel()
+    other = 1 + 2 * np.repeat(draw("core_threshold", (200,)), 50)
+    assert ((one < 0) & (other < 0)).any()
+    wanted = 1000 * np.maximum(one, 0) * np.maximum(other, 0)
+    np.testing.assert_allclose(thresholds(realised).ravel(), wanted)
+
+
 def test_cores_deviate_as_one_and_from_each_other() -> None:
     nominal, core = program(FLOAT, bias=40), 128
     realised = virtual(FLOAT, core_mismatch=0.1, core_gain_mismatch=0.2, core_size=core).realise(nominal)
@@ -182,7 +190,11 @@ def test_cores_deviate_as_one_and_from_each_other() -> None:
     threshold = 1000 * (1 + 0.1 * draw("core_threshold", (cores,))) / gain
     np.testing.assert_allclose(thresholds(realised).ravel(), np.repeat(threshold, core)[:N])
     np.testing.assert_allclose(biases(realised).ravel(), np.repeat(40 / gain, core)[:N])
-    assert len(np.unique(retained(realised))) > 0.9 * cores
+    decay = np.clip(0.8 * (1 + 0.1 * draw("core_decay", (cores,))), 0, 1)
+    np.testing.assert_allclose(retained(realised).ravel(), np.repeat(decay, core)[:N])
+    both = virtual(FLOAT, gain_mismatch=0.1, core_gain_mismatch=0.2, core_size=core).realise(nominal)
+    own = np.repeat(gain, core)[:N] * (1 + 0.1 * draw("gain").ravel())
+    np.testing.assert_allclose(thresholds(both).ravel(), 1000 / own)
     whole = virtual(FLOAT, core_mismatch=0.1).realise(nominal)
     assert len(np.unique(thresholds(whole))) == 1  # a layer is a core
     assert thresholds(whole).flat[0] != 1000
@@ -200,8 +212,8 @@ def test_spatial_correlation_falls_as_it_says_and_keeps_the_spread(length: float
     independent = field.size / (4 * np.pi * length**2)
     assert abs(field.mean()) < 4 / np.sqrt(independent)
     assert abs(field.var() - 1) < 4 * np.sqrt(2 / independent)
-    edge = np.concatenate([field[:, 0], field[:, -1], field[:, :, 0], field[:, :, -1]])
-    assert abs(edge.var() - 1) < 0.25  # no weaker at the border
+    for edge in (field[:, 0], field[:, -1], field[:, :, 0], field[:, :, -1]):
+        assert abs(edge.var() - 1) < 0.35  # no weaker at the border
     for distance in (1, 3, 6, 20):
         wanted = np.exp(-(distance**2) / (2 * length**2))
         for one, other in (
@@ -257,109 +269,3 @@ def test_drift_is_linear_in_time_and_half_common_to_the_chip() -> None:
     )
     assert_spread((slopes - slopes.mean(axis=1, keepdims=True))[:4], 0.0, 0.01 / np.sqrt(2))
     assert_spread(slopes.mean(axis=1), 0.0, 0.01 / np.sqrt(2))
-
-
-@pytest.mark.parametrize("chip", CHIPS)
-def test_dead_neurons_never_fire_and_stay_dead_at_higher_levels(chip: str) -> None:
-    nominal = program(chip, threshold=10)
-    few, many = (virtual(chip, dead_neurons=level).realise(nominal) for level in (0.1, 0.3))
-    dead_few, dead_many = (~np.isin(thresholds(one), 10) for one in (few, many))
-    np.testing.assert_array_equal(dead_few, frozen_uniforms(SHAPE, 0, 17, "a", "dead_neurons") < 0.1)
-    assert (dead_few <= dead_many).all()
-    for dead, level in ((dead_few, 0.1), (dead_many, 0.3)):
-        assert abs(dead.mean() - level) < 4 * np.sqrt(level * (1 - level) / N)
-    spikes = reference.run(few, np.ones((1, *SHAPE), dtype=int)).spikes["a"]
-    assert spikes[:, :, dead_few].sum() == 0
-    assert spikes[:, :, ~dead_few].mean() == 1
-    assert (
-        reference.run(virtual(chip, dead_neurons=1.0).realise(nominal), np.ones((1, *SHAPE), dtype=int))
-        .spikes["a"]
-        .sum()
-        == 0
-    )
-
-
-def test_a_dead_fixed_point_neuron_is_silent_even_at_the_register_s_end() -> None:
-    nominal = replace(dense("loihi2", np.full((3, 1000), 127)), steps=3)
-    dead = virtual("loihi2", dead_neurons=1.0).realise(nominal)
-    recording = reference.run(dead, np.ones((1, 1000), dtype=int))
-    assert recording.potentials["a"].max() == 2**23 - 1
-    assert recording.spikes["a"].sum() == 0
-
-
-@pytest.mark.parametrize("chip", CHIPS)
-def test_faulty_synapses(chip: str) -> None:
-    rng = np.random.default_rng(0)
-    weight = rng.choice([-50, -3, 2, 100], (100, 200))
-    nominal, n = dense(chip, weight), weight.size
-
-    def realised(**levels: float) -> NDArray[Any]:
-        return virtual(chip, **levels).realise(nominal).layers[0].synapses[0].weight
-
-    dead, stuck = realised(dead_synapses=0.2), realised(stuck_synapses=0.1)
-    hit = frozen_uniforms(weight.shape, 0, 17, "a", "dead:fc:input") < 0.2
-    np.testing.assert_array_equal(dead, np.where(hit, 0, weight))
-    assert abs(hit.mean() - 0.2) < 4 * np.sqrt(0.16 / n)
-    moved = frozen_uniforms(weight.shape, 0, 17, "a", "stuck:fc:input") < 0.1
-    np.testing.assert_array_equal(stuck, np.where(moved, np.sign(weight) * 100, weight))
-    assert not np.array_equal(moved, hit)
-    assert not realised(dead_synapses=1.0, stuck_synapses=1.0).any()
-    assert set(np.unique(realised(stuck_synapses=1.0, weight_mismatch=0.5))) == {-100, 100}
-
-
-@pytest.mark.parametrize(("bits", "values"), [(2, 3), (4, 15), (6, 63)])
-def test_weights_are_rounded_to_as_many_bits_as_are_left(bits: int, values: int) -> None:
-    weight = np.arange(-2047, 2048).reshape(5, 819)
-    level = 1 / (2 ** (bits - 1) - 1)
-    got = virtual(FLOAT, quantization=level).realise(dense(FLOAT, weight)).layers[0].synapses[0].weight
-    assert len(np.unique(got)) == values
-    assert np.abs(got - weight).max() <= 2047 * level / 2 + 1
-    assert (got.min(), got.max()) == (-2047, 2047)
-    np.testing.assert_array_equal(got.ravel(), -got.ravel()[::-1])
-    other = virtual(FLOAT, 3, quantization=level).realise(dense(FLOAT, weight)).layers[0].synapses[0].weight
-    np.testing.assert_array_equal(got, other)  # no chip rounds otherwise
-    nothing = virtual(FLOAT, quantization=0.5).realise(dense(FLOAT, np.zeros((2, 2), dtype=int)))
-    assert not nothing.layers[0].synapses[0].weight.any()
-
-
-@pytest.mark.parametrize("chip", CHIPS)
-def test_noise_in_some_layers_leaves_the_others(chip: str) -> None:
-    nominal = program(chip)
-    levels = {"mismatch": 0.2, "weight_mismatch": 0.2, "thermal": 0.1, "readout": 0.1}
-    everywhere = virtual(chip, **levels).realise(nominal).layers
-    only_a, only_out = (virtual(chip, **levels, layers=(name,)).realise(nominal).layers for name in ("a", "out"))
-    assert only_a[1] is nominal.layers[1]
-    assert only_out[0] is nominal.layers[0]
-    np.testing.assert_array_equal(only_a[0].neurons.threshold, everywhere[0].neurons.threshold)  # the same chip
-    np.testing.assert_array_equal(only_out[1].synapses[0].weight, everywhere[1].synapses[0].weight)
-    dynamic = [virtual(chip, **levels, layers=(name,)).dynamic_noise(nominal) for name in ("a", "out")]
-    assert dynamic[0] is not None
-    assert dynamic[1] is not None
-    assert (set(dynamic[0].deviations), dynamic[0].readout_level) == ({"a"}, 0.0)
-    assert (set(dynamic[1].deviations), dynamic[1].readout_level) == (set(), 0.1)
-
-
-ALL_FROZEN: dict[str, Any] = dict.fromkeys(FROZEN, 0.1) | {"core_size": 64, "decay_as": "tau"}
-
-
-@pytest.mark.parametrize("chip", CHIPS)
-@pytest.mark.parametrize("options", [{}, {"correlation_length": 2.0, "distribution": "lognormal"}])
-def test_a_chip_is_the_same_in_another_process(chip: str, options: dict[str, Any]) -> None:
-    """Other workers, with another hash seed, draw the same bits."""
-    code = (
-        "import hashlib, sys; sys.path.insert(0, 'tests'); from noise_programs import *\n"
-        f"realised = virtual({chip!r}, 5, 3, **{ALL_FROZEN | options!r}).realise(program({chip!r}, bias=40))\n"
-        "digest = hashlib.sha256()\n"
-        "for layer in realised.layers:\n"
-        "    kept = [layer.neurons.threshold, layer.neurons.bias, *(one.weight for one in layer.synapses)]\n"
-        "    [digest.update(one.tobytes()) for one in kept]\n"
-        "digest.update(retained(realised).tobytes())\n"
-        "print(digest.hexdigest())"
-    )
-    found = {
-        subprocess.run(
-            [sys.executable, "-c", code], check=True, capture_output=True, text=True, env={"PYTHONHASHSEED": seed}
-        ).stdout
-        for seed in ("1", "2")
-    }
-    assert len(found) == 1

@@ -11,11 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 import torch
 
-from neurodeploy.snn import fused_layer, fused_slopes
+from neurodeploy.snn import fused, fused_layer, fused_slopes
 from neurodeploy.snn.integrate import Dynamics, integrate_and_fire
 from neurodeploy.snn.surrogate import Surrogate
 
@@ -77,6 +78,22 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
         "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
+
+
+def test_kernels_on_disk_are_of_this_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba by itself would go on using a kernel after a change of a file that it is made of, but not written in."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    current, spikes = np.full((2, 1, 8), 0.4, np.float32), np.empty((2, 1, 8), np.float32)
+    decay, threshold = np.float32([0.5]), np.float32([0.5])
+
+    def hits(fingerprint: str) -> tuple[int, int]:
+        forward, _ = fused._kernels(fingerprint)
+        forward(current, 2, decay, threshold, False, 1, 1, 1, 8, spikes, np.zeros((1, 2, 3)), 0, 1)
+        assert spikes[:, 0, 0].tolist() == [0, 1]  # 0.4, then 0.2 + 0.4
+        return len(forward.stats.cache_hits), len(forward.stats.cache_misses)
+
+    assert [hits(name) for name in ("one", "one", "two")] == [(0, 1), (1, 0), (0, 1)]
+    assert fused._fingerprint() in [cell.cell_contents for cell in fused.forward.py_func.__closure__]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
