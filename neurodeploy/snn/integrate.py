@@ -76,14 +76,19 @@ def integrate_and_fire(
         spikes, means = fused_layer.fire(current, threshold, decay, gamma, settings, pool)
         return Fired(spikes.to(given), means[:, :2], means[:, 2].detach(), None)
     spikes, potentials = _StepByStep.apply(current.to(working), threshold, decay, gamma, dynamics)  # type: ignore[no-untyped-call]
+    return gathered(spikes.to(given), potentials, pool, record)
+
+
+def gathered(spikes: torch.Tensor, potentials: torch.Tensor, pool: int, record: bool) -> Fired:
+    """What a layer puts out, from the spikes and potentials of all its steps, (T, B, …)."""
     values = potentials.flatten(1)
     # E[u^2] in one pass: potentials are of order 1 with a mean near 0, where nothing cancels.
     power = torch.linalg.vector_norm(values, dim=1).square() / values.shape[1]
     moments = torch.stack([values.mean(dim=1), power], dim=1)
-    rates = spikes.detach().flatten(1).mean(dim=1)
+    rates = spikes.detach().flatten(1).to(values.dtype).mean(dim=1)
     if pool > 1:
         spikes = avg_pool2d(spikes.flatten(0, 1), pool).unflatten(0, spikes.shape[:2])
-    return Fired(spikes.to(given), moments, rates, potentials if record else None)
+    return Fired(spikes, moments, rates, potentials if record else None)
 
 
 class _StepByStep(torch.autograd.Function):

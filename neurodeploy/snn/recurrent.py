@@ -8,9 +8,8 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
-from torch.nn.functional import avg_pool2d
 
-from neurodeploy.snn.integrate import Fired
+from neurodeploy.snn.integrate import Fired, gathered
 from neurodeploy.snn.neurons import LIFNeurons
 from neurodeploy.snn.surrogate import Surrogate
 
@@ -56,16 +55,6 @@ class RecurrentLIFNeurons(LIFNeurons):
             spikes.append(fired)
             potentials.append(potential)
         return gathered(torch.stack(spikes), torch.stack(potentials), pool, record)
-
-
-def gathered(spikes: torch.Tensor, potentials: torch.Tensor, pool: int, record: bool) -> Fired:
-    """What a layer puts out, from the spikes and potentials of all its steps, (T, B, …)."""
-    values = potentials.flatten(1)
-    moments = torch.stack([values.mean(dim=1), values.square().mean(dim=1)], dim=1)
-    rates = spikes.detach().flatten(1).mean(dim=1)
-    if pool > 1:
-        spikes = avg_pool2d(spikes.flatten(0, 1), pool).unflatten(0, spikes.shape[:2])
-    return Fired(spikes, moments, rates, potentials if record else None)
 
 
 class _Fire(torch.autograd.Function):
