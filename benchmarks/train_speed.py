@@ -44,10 +44,6 @@ def iteration(name: str, module: nn.Module, images: torch.Tensor, labels: torch.
     from neurodeploy.snn.potential import gaussian_divergence, potential_loss
 
     module.zero_grad()
-    if "channels_last" in name:
-        # With one channel both formats are the same values in memory; the strides say which one is meant, and without
-        # them torch.compile copies a gradient into the other.
-        images = images.as_strided(images.shape, (784, 1, 28, 1))
     if isinstance(module, SpikingJelly):
         module.forget(module)
     output = module(images)

@@ -121,6 +121,8 @@ class MembraneReadoutNeurons(nn.Module):
 
     def forward(self, current: torch.Tensor) -> torch.Tensor:
         """(T, B, classes): the potential at every step, from a current of (T or 1, B, classes)."""
+        if current.dtype in (torch.float16, torch.bfloat16):
+            current = current.float()  # a membrane adds up many small values
         potential = torch.zeros_like(current[0])
         potentials = []
         for t in range(self.steps):
@@ -133,5 +135,5 @@ class SpikeCountReadoutNeurons(nn.Module):
     """The output is the mean over time of what the neurons before it put out."""
 
     def forward(self, spikes: torch.Tensor) -> torch.Tensor:
-        """(T, B, classes): the spikes as they are."""
-        return spikes
+        """(T, B, classes): the spikes as they are, in a precision in which their mean is one."""
+        return spikes.float() if spikes.dtype in (torch.float16, torch.bfloat16) else spikes

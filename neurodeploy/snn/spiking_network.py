@@ -213,8 +213,7 @@ class SpikingNetwork(nn.Module):
                     result = perturbation.readout(name, result, self.steps)
                 result = module(result)
             else:
-                # One step is selected, not flattened: that keeps the strides, by which convolutions know their format.
-                folded = result[0] if len(result) == 1 else result.flatten(0, 1)
+                folded = result.flatten(0, 1)
                 if perturbation is not None and isinstance(module, nn.Conv2d | nn.Linear):
                     weight = perturbation.weight(name, module.weight)
                     folded = functional_call(module, {"weight": weight}, (folded,))

@@ -175,3 +175,13 @@ def test_a_membrane_readout_repeats_a_static_current() -> None:
 def test_a_count_readout_is_the_spikes_at_every_step() -> None:
     spikes = torch.from_numpy(np.random.default_rng(0).integers(0, 2, (6, 3, 5)).astype(np.float32))
     assert torch.equal(SpikeCountReadoutNeurons()(spikes), spikes)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_readouts_add_up_in_single_precision(kind: torch.dtype) -> None:
+    """300 spikes are 300, and 300 steps of 1 are 300; bfloat16 has no number between 256 and 258."""
+    ones = torch.ones(300, 1, 2, dtype=kind)
+    assert MembraneReadoutNeurons(300)(ones)[-1].tolist() == [[300.0, 300.0]]
+    counted = SpikeCountReadoutNeurons()(torch.cat([ones, ones[:1]]))
+    assert counted.sum(dim=0).tolist() == [[301.0, 301.0]]
+    assert SpikeCountReadoutNeurons()(ones.double()).dtype == torch.float64
