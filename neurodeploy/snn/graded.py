@@ -6,12 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from neurodeploy.errors import UsageError
 from neurodeploy.snn.integrate import Fired, integrate_and_fire
 from neurodeploy.snn.neurons import LIFNeurons
-from neurodeploy.snn.recurrent import surrogate_gradients
+from neurodeploy.snn.recurrent import Fire
 from neurodeploy.snn.surrogate import Surrogate
 
 
@@ -58,19 +57,11 @@ class GradedLIFNeurons(LIFNeurons):
         return Fired(graded, fired.moments, fired.rates, potentials if record else None)
 
 
-class _Graded(torch.autograd.Function):
+class _Graded(Fire):
     """o = u 1[u > Vth]; backward, the slopes of the surrogate."""
 
     @staticmethod
     def forward(
         ctx: Any, potential: torch.Tensor, threshold: torch.Tensor, gamma: torch.Tensor, surrogate: Surrogate
     ) -> torch.Tensor:
-        ctx.save_for_backward(potential, threshold, gamma)
-        ctx.surrogate = surrogate
-        return potential * (potential > threshold)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, given: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        potential, threshold, gamma = ctx.saved_tensors
-        return (*surrogate_gradients(ctx.surrogate, potential, threshold, gamma, given), None)
+        return potential * Fire.forward(ctx, potential, threshold, gamma, surrogate)

@@ -51,13 +51,13 @@ class RecurrentLIFNeurons(LIFNeurons):
             kept = potential - threshold * resetting if subtract else potential * (1 - resetting)
             arriving = current[t if len(current) > 1 else 0] + functional_call(self.recurrent, weights, (fired,))
             potential = decay * kept + arriving
-            fired = _Fire.apply(potential, threshold, gamma, self.dynamics.surrogate)  # type: ignore[no-untyped-call]
+            fired = Fire.apply(potential, threshold, gamma, self.dynamics.surrogate)  # type: ignore[no-untyped-call]
             spikes.append(fired)
             potentials.append(potential)
         return gathered(torch.stack(spikes), torch.stack(potentials), pool, record)
 
 
-class _Fire(torch.autograd.Function):
+class Fire(torch.autograd.Function):
     """o = 1[u > Vth] of one step; backward, the slopes of the surrogate."""
 
     @staticmethod

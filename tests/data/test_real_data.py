@@ -1,4 +1,4 @@
-"""The real data sets, where they lie on this machine (NEURODEPLOY_DATA, or /work/shared/data)."""
+"""The real data sets, where the machine has them: in the folder that NEURODEPLOY_DATA names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from neurodeploy.data.dataset import DATA_ROOT_VARIABLE, DataSet
 from neurodeploy.data.readers import read_n_mnist
 from neurodeploy.data.sources import load_data_set
 
-ROOT = Path(os.environ.get(DATA_ROOT_VARIABLE, "/work/shared/data"))
+ROOT = Path(os.environ.get(DATA_ROOT_VARIABLE, "data"))
 
 
 def needs(path: str) -> pytest.MarkDecorator:
