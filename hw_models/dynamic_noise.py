@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from neurodeploy.hw_models.random import step_integers, step_normals, stream
 from neurodeploy.ir.arrays import FloatArray, Shape
 
+_FRESH = ("thermal", "ktc")
 FLICKER_ROWS = 12  # octaves: the slowest row is drawn anew every 2048 steps
 
 BoolArray = NDArray[np.bool_]
@@ -97,18 +98,19 @@ class DynamicNoise:
         deviations = self.deviations.get(layer)
         if not deviations:
             return None
-        size = int(np.prod(shape))
-        total: FloatArray | None = None
-        for noise in ("thermal", "ktc"):
-            if noise in deviations:
-                name = self._name(layer, noise, step)
-                part = step_normals(first, count, size, *name).astype(np.float64) * deviations[noise]
-                total = part if total is None else total + part
-        if "flicker" in deviations:
-            part = self._flicker(layer, step, first, count, size) * deviations["flicker"]
-            total = part if total is None else total + part
-        assert total is not None  # there is at least one
-        return (np.rint(total) if self.whole else total).reshape(count, *shape)
+        total = np.zeros((count, *shape))
+        for deviation, name in self.normals(layer, step):
+            drawn = step_normals(first, count, int(np.prod(shape)), *name).astype(np.float64)
+            total += (drawn * deviation).reshape(total.shape)
+        slow = self.flicker(layer, shape, step, first, count)
+        if slow is not None:
+            total += slow
+        return np.rint(total) if self.whole else total
+
+    def normals(self, layer: str, step: int) -> list[tuple[float, Name]]:
+        """(standard deviation, stream of normal numbers) of what is fresh at every step, in the order of adding up."""
+        deviations = self.deviations.get(layer, {})
+        return [(deviations[noise], self._name(layer, noise, step)) for noise in _FRESH if noise in deviations]
 
     def masks(self, layer: str, shape: Shape, step: int, first: int, count: int) -> SpikeMasks | None:
         """What becomes of the layer's spikes at step (from 0), or None where they all arrive as fired."""
@@ -152,8 +154,12 @@ class DynamicNoise:
             for row in range(FLICKER_ROWS)
         ]
 
-    def _flicker(self, layer: str, step: int, first: int, count: int, size: int) -> FloatArray:
-        """Sum of the rows; a row is kept until its stream changes, which changes no number."""
+    def flicker(self, layer: str, shape: Shape, step: int, first: int, count: int) -> FloatArray | None:
+        """(count, *shape) flicker noise, or None; a row is kept until its stream changes, which changes no number."""
+        deviation = self.deviations.get(layer, {}).get("flicker")
+        if deviation is None:
+            return None
+        size = int(np.prod(shape))
         total = np.zeros((count, size))
         for row, name in enumerate(self.flicker_names(layer, step)):
             address = (name, first, count, size)
@@ -162,7 +168,7 @@ class DynamicNoise:
                 kept = (address, step_normals(first, count, size, *name).astype(np.float64))
                 self._rows[layer, row] = kept
             total += kept[1]
-        return total
+        return (total * deviation).reshape(count, *shape)
 
     def _name(self, layer: str, noise: str, step: int) -> Name:
         return (self.seed, self.chip_id, layer, noise, self.trial, step)

@@ -45,8 +45,8 @@ class DataConfig(_Section):
         polarity: "both" as two channels, or "merged" into one.
         downsample: factor by which recordings are made smaller in height and width.
         cache: folder for frames made from recordings; None makes them anew each time.
-        augment: what happens to training batches, in that order: crop, flip, cutout, autoaugment; flip and roll for
-            recordings.
+        augment: what happens to training batches, in that order: crop, affine, flip, cutout, autoaugment; flip and
+            roll for recordings.
     """
 
     name: str = "digits"
@@ -60,7 +60,7 @@ class DataConfig(_Section):
     polarity: Literal["both", "merged"] = "both"
     downsample: int = Field(1, ge=1)
     cache: str | None = None
-    augment: tuple[Literal["crop", "flip", "cutout", "autoaugment", "roll"], ...] = ()
+    augment: tuple[Literal["crop", "affine", "flip", "cutout", "autoaugment", "roll"], ...] = ()
 
 
 _Factor = Annotated[float, Field(gt=0, lt=1)]

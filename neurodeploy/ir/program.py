@@ -17,11 +17,11 @@ import numpy as np
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.arrays import FloatArray, IntArray, Shape, frozen_floats, frozen_ints
 from neurodeploy.ir.nodes import RESETS, Input, Reset
-from neurodeploy.ir.synapses import Synapses
+from neurodeploy.ir.synapses import DenseSynapses, Synapses
 
 INPUT = "input"
 VOLTAGE_UNIT_BITS = 6  # a weight unit is 64 voltage units, and so is a threshold unit (Lava LIF, fixed point)
-DECAY_ONE = 4096  # a voltage decay of 4096 forgets everything, 0 keeps everything
+DECAY_ONE = 4096  # a decay of 4096 forgets everything, 0 keeps everything
 STATE_LIMIT = 2**23  # current and voltage registers hold 24 bits with sign
 
 ReadoutKind = Literal["membrane", "spike_count"]
@@ -31,30 +31,39 @@ ReadoutKind = Literal["membrane", "spike_count"]
 class FixedPointNeurons:
     """Loihi 2's leaky integrate-and-fire neuron as lava-nc 0.10.0 computes it (`Loihi2SimCfg(select_tag="fixed_pt")`).
 
-    With current decay 4095 (no memory in the current), for the summed weights a[t]:
+    For the summed weights a[t], with u[0] = v[0] = 0:
 
-        u[t] = a[t] << 6, less 2^24 where above 2^23, plus 2^24 where at or below -2^23
+        c[t] = trunc(u[t-1] * (4096 - current_decay) / 4096) + (a[t] << 6)
+        u[t] = c[t], less 2^24 where above 2^23, plus 2^24 where at or below -2^23
         w[t] = trunc(v[t-1] * (4096 - voltage_decay) / 4096) + u[t] + (bias_mantissa << bias_exponent)
         v[t] = clip(w[t], ±(2^23 - 1))
-        o[t] = 1 if v[t] > threshold << 6;   v[t] = 0 where it fired
+        o[t] = 1 if v[t] > threshold << 6;   v[t] = 0 where it fired, u[t] stays
+
+    A refractory time is not among the rules: lava-nc 0.10.0 has one in floating point only (`LIFRefractory`), and names
+    it as missing from its fixed-point neuron (lava/proc/lif/models.py, `PyLifModelBitAcc`).
 
     Attributes:
         voltage_decay: integers in [0, 4096]; a scalar array or one per neuron.
         threshold: integers, weight units; a scalar array or one per neuron.
         bias_mantissa: integers, shape of the layer.
         bias_exponent: integer in [0, 7].
+        current_decay: integers in [0, 4096]; a scalar array or one per neuron. 4096 is a current without memory. It is
+            what lava-dl's netx calls iDecay, and 1 more than du of Lava's LIF, which has a hidden offset of 1.
     """
 
     voltage_decay: IntArray
     threshold: IntArray
     bias_mantissa: IntArray
     bias_exponent: int
+    current_decay: IntArray = field(default_factory=lambda: frozen_ints(DECAY_ONE))
 
     def __post_init__(self) -> None:
-        for name in ("voltage_decay", "threshold", "bias_mantissa"):
+        for name in ("voltage_decay", "threshold", "bias_mantissa", "current_decay"):
             object.__setattr__(self, name, frozen_ints(getattr(self, name)))
-        if self.voltage_decay.min() < 0 or self.voltage_decay.max() > DECAY_ONE:
-            raise UsageError(f"voltage decay outside [0, {DECAY_ONE}]")
+        for name in ("voltage_decay", "current_decay"):
+            values = getattr(self, name)
+            if values.min() < 0 or values.max() > DECAY_ONE:
+                raise UsageError(f"{name.replace('_', ' ')} outside [0, {DECAY_ONE}]")
         if self.threshold.min() < 0:
             raise UsageError(f"threshold {self.threshold.min()}: must not be negative")
         if not 0 <= self.bias_exponent <= 7:
@@ -68,15 +77,22 @@ class FixedPointNeurons:
 
 @dataclass(frozen=True, eq=False)
 class FloatNeurons:
-    """The LIF neuron of `neurodeploy.ir.nodes.LIF` in double precision, with x[t] = scale * a[t] + bias.
+    """The neurons of `neurodeploy.ir.nodes.CubaLIF` in double precision, rounded in this order:
 
-    `scale` (of the layer) is a power of two and a[t] an integer sum, so that x[t] does not depend on the order of
-    summation: any simulator that adds in double precision gets the same bits.
+        x[t] = scale * a[t]
+        i[t] = current_decay * i[t-1] + x[t]
+        u[t] = decay * u[t-1] + ((i[t] + bias) + noise[t])
+
+    then spike and reset as in `neurodeploy.ir.nodes.LIF`. `scale` (of the layer) is a power of two and a[t] an integer
+    sum, so that x[t] does not depend on the order of summation: any simulator that adds in double precision gets the
+    same bits.
 
     Attributes:
         decay: fractions in [0, 1]; a scalar array or one per neuron.
         threshold: a scalar array or one per neuron.
         bias: shape of the layer.
+        current_decay: fraction of the current that is kept, in [0, 1]; a scalar array or one per neuron. 0 is a current
+            without memory.
     """
 
     decay: FloatArray
@@ -84,15 +100,18 @@ class FloatNeurons:
     bias: FloatArray
     reset: Reset = "zero"
     fires_at_threshold: bool = False
+    current_decay: FloatArray = field(default_factory=lambda: frozen_floats(0.0))
 
     def __post_init__(self) -> None:
-        for name in ("decay", "threshold", "bias"):
+        for name in ("decay", "threshold", "bias", "current_decay"):
             array = frozen_floats(getattr(self, name))
             if np.isnan(array).any():
                 raise UsageError(f"{name} is not a number")
             object.__setattr__(self, name, array)
-        if self.decay.min() < 0 or self.decay.max() > 1:
-            raise UsageError("decay outside [0, 1]")
+        for name in ("decay", "current_decay"):
+            values = getattr(self, name)
+            if values.min() < 0 or values.max() > 1:
+                raise UsageError(f"{name.replace('_', ' ')} outside [0, 1]")
         if self.threshold.min() < 0:
             raise UsageError(f"threshold {self.threshold.min()}: must not be negative")
         if self.reset not in RESETS:
@@ -126,7 +145,7 @@ class Layer:
             raise UsageError(f"layer {self.name}: scale {self.scale} must be finite and positive")
         for synapses in self.synapses:
             frozen_ints(synapses.weight)
-        for name in ("voltage_decay", "threshold", "bias_mantissa", "decay", "bias"):
+        for name in ("voltage_decay", "threshold", "bias_mantissa", "decay", "bias", "current_decay"):
             values = getattr(self.neurons, name, None)
             if values is not None and values.shape not in ((), self.shape):
                 raise UsageError(f"layer {self.name}: {name} of shape {values.shape} for neurons of shape {self.shape}")
@@ -191,6 +210,12 @@ def _check_synapses(layer: Layer, before: set[str], shapes: Mapping[str, Shape])
             raise UsageError(f"layer {layer.name}: synapses {synapses.name} come from an unknown {synapses.source!r}")
         if synapses.delay == 0 and synapses.source not in before:
             raise UsageError(f"layer {layer.name}: {synapses.source} must come before it, or be delayed by one step")
+        exponent = synapses.weight_exponent if isinstance(synapses, DenseSynapses) else 0
+        if exponent and not isinstance(layer.neurons, FixedPointNeurons):
+            raise UsageError(
+                f"layer {layer.name}: synapses {synapses.name} have weight exponent {exponent}; floating-point neurons "
+                "have a scale instead, the exponent must be 0"
+            )
         shape = synapses.output_shape(shapes[synapses.source])
         if shape != layer.shape:
             raise UsageError(f"layer {layer.name}: synapses {synapses.name} bring {shape}, the layer is {layer.shape}")

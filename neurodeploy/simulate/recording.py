@@ -38,6 +38,24 @@ class Recording:
         return {name: float(values.mean()) for name, values in self.spikes.items()}
 
 
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """What a population of chips decided and how often its neurons fired.
+
+    Attributes:
+        readout: (chips, B, classes), summed over time.
+        spike_counts: layer -> (chips, *shape), summed over steps and samples.
+    """
+
+    readout: NDArray[Any]
+    spike_counts: Mapping[str, IntArray]
+
+    @property
+    def decisions(self) -> IntArray:
+        """(chips, B) the class with the largest readout; the lowest of equals."""
+        return np.asarray(self.readout.argmax(axis=-1), dtype=np.int64)
+
+
 def check_inputs(program: Program, inputs: NDArray[Any]) -> tuple[int, bool]:
     """(B, static) of an input; raises UsageError where it does not suit the program.
 

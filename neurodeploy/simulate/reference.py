@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from neurodeploy.ir.program import (
     Layer,
     Program,
 )
-from neurodeploy.ir.synapses import ConvSynapses, Synapses
+from neurodeploy.ir.synapses import ConvSynapses, Synapses, longest_delay
 from neurodeploy.simulate.recording import Recording, check_inputs
 
 Array = NDArray[Any]
@@ -35,34 +37,18 @@ def run(program: Program, inputs: Array, noise: DynamicNoise | None = None, firs
     Raises:
         UsageError: where the input does not suit the program.
     """
-    batch, static = check_inputs(program, inputs)
-    kind = np.int64 if program.fixed_point else np.float64
-    state = {layer.name: np.zeros((batch, *layer.shape), dtype=kind) for layer in program.layers}
-    output = {layer.name: np.zeros((batch, *layer.shape), dtype=np.int64) for layer in program.layers}
-    output[INPUT] = np.zeros((batch, *program.input.shape), dtype=np.int64)
     spikes: dict[str, list[Array]] = {layer.name: [] for layer in program.layers if layer.fires}
     potentials: dict[str, list[Array]] = {layer.name: [] for layer in program.layers}
-    late: dict[str, Array | None] = {}  # spikes that arrive a step later
-    last = program.layers[-1]
-    readout: Array = np.zeros((batch, *last.shape), dtype=kind)
-    for step in range(program.steps):
-        before = dict(output)
-        output[INPUT] = (inputs if static else inputs[step]).astype(np.int64)
+    for state, output in steps(program, inputs, noise, first_sample):
         for layer in program.layers:
-            weighted = sum(
-                _in_register(program, s, current(s, (before if s.delay else output)[s.source])) for s in layer.synapses
-            )
-            where = (layer.name, layer.shape, step, first_sample, batch)
-            added = None if noise is None else noise.current(*where)
-            on_input = np.zeros((), dtype=kind) if added is None else added.astype(kind)
-            state[layer.name], fired = update(layer, state[layer.name], np.asarray(weighted), on_input)
-            masks = None if noise is None else noise.masks(*where)
-            arrived, late[layer.name] = transmitted(fired.astype(bool), masks, late.get(layer.name))
-            output[layer.name] = arrived.astype(np.int64)
-            potentials[layer.name].append(state[layer.name])
+            potentials[layer.name].append(state[layer.name].potential)
             if layer.fires:
                 spikes[layer.name].append(output[layer.name].astype(np.uint8))
-        readout = readout + (output if last.fires else state)[last.name]
+    last = program.layers[-1]
+    kind = np.int64 if program.fixed_point else np.float64
+    readout: Array = np.zeros_like(potentials[last.name][0])
+    for summand in spikes[last.name] if last.fires else potentials[last.name]:
+        readout = readout + summand
     if noise is not None:
         readout = noise.readout(readout, first_sample).astype(kind)
     return Recording(
@@ -72,37 +58,93 @@ def run(program: Program, inputs: Array, noise: DynamicNoise | None = None, firs
     )
 
 
-def update(layer: Layer, state: Array, weighted: Array, noise: Array) -> tuple[Array, Array]:
-    """(potential after reset, spikes) of one step, from the potential before and the integer sum of weighted inputs."""
+def steps(
+    program: Program, inputs: Array, noise: DynamicNoise | None = None, first_sample: int = 0
+) -> Iterator[tuple[Mapping[str, State], Mapping[str, Array]]]:
+    """After every step (layer -> its neurons' state, source -> what it puts out); arguments and errors as `run`."""
+    batch, static = check_inputs(program, inputs)
+    kind = np.int64 if program.fixed_point else np.float64
+    state = {layer.name: State.zeros((batch, *layer.shape), kind) for layer in program.layers}
+    silence = {name: np.zeros((batch, *shape), dtype=np.int64) for name, shape in program.shapes.items()}
+    oldest = max(longest_delay(one) for layer in program.layers for one in layer.synapses)
+    past: list[dict[str, Array]] = [silence] * (oldest + 1)  # past[d]: the outputs of d steps before
+    late: dict[str, Array | None] = {}  # spikes that arrive a step later
+    for step in range(program.steps):
+        output = {INPUT: (inputs if static else inputs[step]).astype(np.int64)}
+        past = [output, *past[:-1]]
+        for layer in program.layers:
+            weighted = weighted_inputs(program, layer, past)
+            where = (layer.name, layer.shape, step, first_sample, batch)
+            added = None if noise is None else noise.current(*where)
+            on_input = np.zeros((), dtype=kind) if added is None else added.astype(kind)
+            state[layer.name], fired = update(layer, state[layer.name], weighted, on_input)
+            masks = None if noise is None else noise.masks(*where)
+            arrived, late[layer.name] = transmitted(fired.astype(bool), masks, late.get(layer.name))
+            output[layer.name] = arrived.astype(np.int64)
+        yield dict(state), output
+
+
+class State(NamedTuple):
+    """What a layer's neurons remember, each (B, *shape).
+
+    Attributes:
+        current: u of fixed-point neurons, i of floating-point ones.
+        potential: v of fixed-point neurons, u of floating-point ones, after the reset.
+    """
+
+    current: Array
+    potential: Array
+
+    @classmethod
+    def zeros(cls, shape: tuple[int, ...], kind: type) -> State:
+        """Neurons at rest."""
+        return cls(np.zeros(shape, dtype=kind), np.zeros(shape, dtype=kind))
+
+
+def update(layer: Layer, state: State, weighted: Array, noise: Array) -> tuple[State, Array]:
+    """(state after reset, spikes) of one step, from the state before and the integer sum of weighted inputs."""
     neurons = layer.neurons
     if isinstance(neurons, FixedPointNeurons):
-        potential = _integrate_fixed_point(neurons, state, weighted, noise)
+        current, potential = _integrate_fixed_point(neurons, state, weighted, noise)
         fired = potential > (neurons.threshold << VOLTAGE_UNIT_BITS)
-        if not layer.fires:
-            fired = np.zeros_like(fired)
-        return np.where(fired, 0, potential), fired.astype(np.int64)
-    potential = _integrate_float(neurons, layer.scale, state, weighted, noise)
+        remainder: Array = np.zeros((), dtype=np.int64)
+    else:
+        current, potential = _integrate_float(neurons, layer.scale, state, weighted, noise)
+        fired = potential >= neurons.threshold if neurons.fires_at_threshold else potential > neurons.threshold
+        remainder = potential - neurons.threshold if neurons.reset == "subtract" else np.zeros(())
     if not layer.fires:
-        return potential, np.zeros(potential.shape, dtype=np.int64)
-    fired = potential >= neurons.threshold if neurons.fires_at_threshold else potential > neurons.threshold
-    remainder = potential - neurons.threshold if neurons.reset == "subtract" else np.zeros(())
-    return np.where(fired, remainder, potential), fired.astype(np.int64)
+        fired = np.zeros_like(fired)
+    return State(current, np.where(fired, remainder, potential)), fired.astype(np.int64)
 
 
-def _integrate_fixed_point(neurons: FixedPointNeurons, state: Array, weighted: Array, noise: Array) -> Array:
-    """The equations of `FixedPointNeurons`: the current wraps once at 24 bits, the voltage saturates."""
-    shifted = weighted << VOLTAGE_UNIT_BITS
-    current_units = np.where(shifted > STATE_LIMIT, shifted - 2 * STATE_LIMIT, shifted)
-    current_units = np.where(shifted <= -STATE_LIMIT, shifted + 2 * STATE_LIMIT, current_units)
-    product = state * (DECAY_ONE - neurons.voltage_decay)
-    decayed = np.sign(product) * (np.abs(product) // DECAY_ONE)
-    potential = decayed + current_units + neurons.bias + noise
-    return np.asarray(np.clip(potential, -(STATE_LIMIT - 1), STATE_LIMIT - 1))
+def _integrate_fixed_point(
+    neurons: FixedPointNeurons, state: State, weighted: Array, noise: Array
+) -> tuple[Array, Array]:
+    """(current, potential before the reset): the current wraps once at 24 bits, the voltage saturates."""
+    summed = _decayed(state.current, neurons.current_decay) + (weighted << VOLTAGE_UNIT_BITS)
+    current_units = np.where(summed > STATE_LIMIT, summed - 2 * STATE_LIMIT, summed)
+    current_units = np.where(summed <= -STATE_LIMIT, summed + 2 * STATE_LIMIT, current_units)
+    potential = _decayed(state.potential, neurons.voltage_decay) + current_units + neurons.bias + noise
+    return current_units, np.asarray(np.clip(potential, -(STATE_LIMIT - 1), STATE_LIMIT - 1))
 
 
-def _integrate_float(neurons: FloatNeurons, scale: float, state: Array, weighted: Array, noise: Array) -> Array:
-    """u[t] = decay * u[t-1] + ((scale * a[t] + bias) + noise), in this order of rounding."""
-    return neurons.decay * state + ((scale * weighted.astype(np.float64) + neurons.bias) + noise)
+def _decayed(values: Array, decay: Array) -> Array:
+    """trunc(values * (4096 - decay) / 4096), toward zero."""
+    product = values * (DECAY_ONE - decay)
+    return np.asarray(np.sign(product) * (np.abs(product) // DECAY_ONE))
+
+
+def _integrate_float(
+    neurons: FloatNeurons, scale: float, state: State, weighted: Array, noise: Array
+) -> tuple[Array, Array]:
+    """(current, potential before the reset), rounded in the order that `FloatNeurons` states."""
+    current_units = neurons.current_decay * state.current + scale * weighted.astype(np.float64)
+    return current_units, neurons.decay * state.potential + ((current_units + neurons.bias) + noise)
+
+
+def weighted_inputs(program: Program, layer: Layer, past: Sequence[Mapping[str, Array]]) -> Array:
+    """The integer sum a[t] of a layer's weighted inputs; past[d] holds what every source put out d steps before."""
+    return np.asarray(sum(_in_register(program, one, _arriving(one, past)) for one in layer.synapses))
 
 
 def _in_register(program: Program, synapses: Synapses, sums: Array) -> Array:
@@ -112,8 +154,19 @@ def _in_register(program: Program, synapses: Synapses, sums: Array) -> Array:
     return sums
 
 
+def _arriving(synapses: Synapses, past: Sequence[Mapping[str, Array]]) -> Array:
+    """The integer sums that synapses bring now, each from its own delay ago."""
+    if isinstance(synapses, ConvSynapses) or synapses.delays is None:
+        return current(synapses, past[synapses.delay][synapses.source])
+    brought = [
+        current(replace(synapses, weight=weight, delays=None), past[synapses.delay + extra][synapses.source])
+        for extra, weight in synapses.by_delay()
+    ]
+    return np.asarray(sum(brought))
+
+
 def current(synapses: Synapses, source: Array) -> Array:
-    """The integer sums that synapses bring for one step.
+    """The integer sums that synapses of one delay bring for one step.
 
     Args:
         source: (B, *shape of the source), integers.
@@ -127,7 +180,11 @@ def current(synapses: Synapses, source: Array) -> Array:
         source = source.reshape(batch, channels, height // p, p, width // p, p).sum(axis=(3, 5))
     if isinstance(synapses, ConvSynapses):
         return _convolve(synapses, source)
-    return source.reshape(len(source), -1) @ synapses.weight.T
+    if synapses.delays is not None:
+        raise ValueError(f"{synapses.name}: the current of synapses with different delays needs more than one step")
+    sums = source.reshape(len(source), -1) @ synapses.weight.T
+    exponent = synapses.weight_exponent
+    return np.asarray(sums << exponent if exponent > 0 else sums >> -exponent)
 
 
 def _convolve(synapses: ConvSynapses, source: Array) -> Array:

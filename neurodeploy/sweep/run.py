@@ -19,7 +19,9 @@ from neurodeploy.sweep.work import Samples, Study, Task, cell_of, check_calibrat
 
 __all__ = ["Progress", "Samples", "Study", "calibrate", "claim", "measure", "sweep", "sweep_until"]
 
-CHIPS_AT_ONCE = 10  # computed and stored together: what a kill can lose
+# Chips that are computed and stored together: what a kill can lose. What they share is computed once for all of them;
+# trimming a chip takes many runs, so that fewer are at stake.
+CHIPS_AT_ONCE, TRIMMED_AT_ONCE = 40, 10
 
 Progress = Callable[[str, int, int], None]
 Plan: TypeAlias = Sequence[NoiseAxis] | Sequence[Point]
@@ -108,7 +110,7 @@ def measure(
             cell = cells[point]
             trims = store.calibrations(cell) if calibrated else {}
             done = set(trims) if trims_alone else store.finished_chips(cell)
-            for block in _blocks(points[point]):
+            for block in _blocks(points[point], TRIMMED_AT_ONCE if calibrated else CHIPS_AT_ONCE):
                 missing = tuple(chip for chip in block if chip not in done)
                 if len(missing) < len(block):
                     advance(cell.key, len(block) - len(missing))
@@ -141,12 +143,12 @@ def sweep_until(
 ) -> list[Reached]:
     """Adds chips to every point until the 95 % interval of its mean is ± `half` (a fraction) or narrower.
 
-    Starts with the study's chips, and at least `CHIPS_AT_ONCE`, so that the spread is known before it is judged; then
+    Starts with the study's chips, and at least `TRIMMED_AT_ONCE`, so that the spread is known before it is judged; then
     as many as the interval's own variance asks for, at most twice as many as before and at most `most`. A point is
     given up where the test samples alone leave a wider interval: more chips cannot mend that.
 
     """
-    wanted = {point: min(most, max(study.chips, CHIPS_AT_ONCE)) for point in _points(plan)}
+    wanted = {point: min(most, max(study.chips, TRIMMED_AT_ONCE)) for point in _points(plan)}
     reached: dict[Point, Reached] = {}
     while wanted:
         cells = measure(study, wanted, store, calibrated, progress, executor)
@@ -197,8 +199,8 @@ def _points(plan: Plan) -> list[Point]:
     return [point for one in plan for point in (one.points() if isinstance(one, NoiseAxis) else [one])]
 
 
-def _blocks(chips: int) -> list[range]:
-    return [range(first, min(first + CHIPS_AT_ONCE, chips)) for first in range(0, chips, CHIPS_AT_ONCE)]
+def _blocks(chips: int, size: int) -> list[range]:
+    return [range(first, min(first + size, chips)) for first in range(0, chips, size)]
 
 
 def _reached(point: Point, correct: NDArray[np.bool_], half: float, interval: Interval) -> Reached:
@@ -216,4 +218,4 @@ def _more(chips: int, found: Reached, half: float) -> int:
     rest = (found.half**2 - found.floor**2) * chips
     needed = rest / (half**2 - found.floor**2)
     grown = min(max(needed, chips + 1), 2 * chips)
-    return int(np.ceil(grown / CHIPS_AT_ONCE) * CHIPS_AT_ONCE)
+    return int(np.ceil(grown / TRIMMED_AT_ONCE) * TRIMMED_AT_ONCE)

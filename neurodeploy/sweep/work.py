@@ -40,6 +40,7 @@ def _read_only(values: dict[Any, Any]) -> MappingProxyType[Any, Any]:
 copyreg.pickle(MappingProxyType, lambda mapping: (_read_only, (dict(mapping),)))
 
 _TEST_TRIAL = 0
+_PROGRAM_BYTES = 2**29  # of the chips that are realised at once
 _FIRST_CALIBRATION_TRIAL = 1000  # noise during calibration is never that of the test
 
 
@@ -181,15 +182,27 @@ def _population(study: Study, noise: NoiseModel, block: Sequence[int]) -> list[V
 
 def _measure(study: Study, noise: NoiseModel, block: Sequence[int], codes: RackCodes | None) -> NDArray[np.bool_]:
     """(chips, samples): which test samples each chip gets right."""
-    chips = _population(study, noise, block)
-    programs = [chip.realise(study.program) for chip in chips]
-    if codes is not None and study.chip.trim is not None:
-        programs = [
-            trimmed(one, study.program, study.chip.trim, {name: values[index] for name, values in codes.items()})
-            for index, one in enumerate(programs)
-        ]
-    noises = [chip.dynamic_noise(study.program, _TEST_TRIAL) for chip in chips]
-    return np.asarray(run_chips(programs, study.test.inputs, noises).decisions == study.test.labels)
+    at_once = max(1, _PROGRAM_BYTES // _own_bytes(study.program, noise))
+    right = []
+    for first in range(0, len(block), at_once):
+        chips = _population(study, noise, block[first : first + at_once])
+        programs = [chip.realise(study.program) for chip in chips]
+        if codes is not None and study.chip.trim is not None:
+            programs = [
+                trimmed(one, study.program, study.chip.trim, {name: values[index] for name, values in codes.items()})
+                for index, one in enumerate(programs, first)
+            ]
+        noises = [chip.dynamic_noise(study.program, _TEST_TRIAL) for chip in chips]
+        right.append(run_chips(programs, study.test.inputs, noises).decisions == study.test.labels)
+    return np.concatenate(right)
+
+
+def _own_bytes(program: Program, noise: NoiseModel) -> int:
+    """About what a chip's own numbers take: five doubles per neuron twice, and weights where they are its own."""
+    neurons = sum(int(np.prod(layer.shape)) for layer in program.layers)
+    weights = sum(one.weight.size for layer in program.layers for one in layer.synapses)
+    own = noise.weight_mismatch or noise.dead_synapses or noise.stuck_synapses or noise.quantization
+    return 80 * neurons + (16 * weights if own else 0)
 
 
 def _calibrate(study: Study, noise: NoiseModel, block: Sequence[int]) -> list[dict[str, Any]]:

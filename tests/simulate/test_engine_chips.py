@@ -62,7 +62,7 @@ def cases(lively_case: Case) -> dict[str, list[tuple[Program, NDArray[Any]]]]:
 def test_a_population_is_its_chips(
     cases: Any, monkeypatch: pytest.MonkeyPatch, name: str, noise: NoiseModel, chunk: int
 ) -> None:
-    monkeypatch.setattr(engine, "_CHUNK_VALUES", chunk)
+    monkeypatch.setattr(engine, "_CHUNK_BYTES", chunk)
     for program, inputs in cases[name]:
         programs, thermal = population(program, noise, [3, 0, 17])
         assert_each_is_the_references(programs, inputs, thermal)
@@ -80,7 +80,7 @@ def test_any_chunks_and_any_chips(lively_case: Case, seed: int, chunk: int, ids:
     _, program, inputs = lively_case(rng, kind, str(rng.choice(CHIPS)), batch=4, bits=int(rng.choice([1, 8])))
     programs, thermal = population(program, NOISES[int(rng.integers(4))], ids)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "_CHUNK_VALUES", chunk)
+        patch.setattr(engine, "_CHUNK_BYTES", chunk)
         assert_each_is_the_references(programs, inputs, thermal)
 
 

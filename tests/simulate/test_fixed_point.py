@@ -21,18 +21,32 @@ RUNS = pytest.mark.parametrize("run", [reference.run, engine.run], ids=["referen
 TOP = 2**23 - 1
 
 
-def lava_step(voltage: int, current: int, decay: int, threshold: int, bias: int) -> tuple[int, bool]:
-    """lava-nc 0.10.0's PyLifModelBitAcc with du = 4095, in Python integers."""
-    u = current * 64
+def lava_step(
+    state: tuple[int, int], summed: int, decays: tuple[int, int], threshold: int, bias: int
+) -> tuple[tuple[int, int], bool]:
+    """lava-nc 0.10.0's PyLifModelBitAcc in Python integers: ((current, voltage), spike); decays are du + 1 and dv."""
+    u, v = (
+        (-1 if value < 0 else 1) * (abs(value) * (4096 - decay) >> 12)
+        for value, decay in zip(state, decays, strict=True)
+    )
+    u += summed * 64
     if u > 8388608:
         u -= 16777216
     elif u <= -8388608:
         u += 16777216
-    product = voltage * (4096 - decay)
-    magnitude = abs(product) >> 12
-    voltage = (-magnitude if product < 0 else magnitude) + u + bias
-    voltage = max(-8388607, min(8388607, voltage))
-    return (0, True) if voltage > threshold << 6 else (voltage, False)
+    v = max(-8388607, min(8388607, v + u + bias))
+    return ((u, 0), True) if v > threshold << 6 else ((u, v), False)
+
+
+def scalar_sum(synapses: DenseSynapses, neuron: int, past: list[Any]) -> int:
+    """Lava's DelayDense for one neuron: the sum of each delay is shifted; past[d] is the row of d steps ago."""
+    by_delay: dict[int, int] = {}
+    for i, weight in enumerate(synapses.weight[neuron]):
+        extra = 0 if synapses.delays is None else int(synapses.delays[neuron, i])
+        row = past[synapses.delay + extra]
+        by_delay[extra] = by_delay.get(extra, 0) + int(weight) * (int(row[i]) if row is not None else 0)
+    exponent = synapses.weight_exponent
+    return sum(part << exponent if exponent >= 0 else part >> -exponent for part in by_delay.values())
 
 
 def scalar_run(program: Program, inputs: np.ndarray[Any, Any]) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
@@ -40,46 +54,64 @@ def scalar_run(program: Program, inputs: np.ndarray[Any, Any]) -> tuple[dict[str
     spikes: dict[str, list[Any]] = {layer.name: [] for layer in program.layers}
     voltages: dict[str, list[Any]] = {layer.name: [] for layer in program.layers}
     batch = inputs.shape[1]
-    volt = {layer.name: [[0] * layer.shape[0] for _ in range(batch)] for layer in program.layers}
-    fired = {layer.name: [[0] * layer.shape[0] for _ in range(batch)] for layer in program.layers}
+    state = {layer.name: [[(0, 0)] * layer.shape[0] for _ in range(batch)] for layer in program.layers}
+    history: dict[str, list[Any]] = {"input": []} | {layer.name: [] for layer in program.layers}
     for step in range(program.steps):
-        before = {name: [list(row) for row in rows] for name, rows in fired.items()}
+        history["input"].append(inputs[step].tolist())
         for layer in program.layers:
             neurons = layer.neurons
             assert isinstance(neurons, FixedPointNeurons)
-            decay = np.broadcast_to(neurons.voltage_decay, layer.shape).tolist()
-            threshold = np.broadcast_to(neurons.threshold, layer.shape).tolist()
-            mantissa = np.broadcast_to(neurons.bias_mantissa, layer.shape).tolist()
+            current_decay, decay, threshold, mantissa = (
+                np.broadcast_to(getattr(neurons, name), layer.shape).tolist()
+                for name in ("current_decay", "voltage_decay", "threshold", "bias_mantissa")
+            )
+            fired = [[0] * layer.shape[0] for _ in range(batch)]
             for b in range(batch):
                 for n in range(layer.shape[0]):
                     total = 0
                     for s in layer.synapses:
-                        rows = inputs[step] if s.source == "input" else (before if s.delay else fired)[s.source]
-                        total += sum(int(w) * int(x) for w, x in zip(s.weight[n], rows[b], strict=True))
-                    bias = mantissa[n] * 2**neurons.bias_exponent
-                    volt[layer.name][b][n], fire = lava_step(
-                        volt[layer.name][b][n], total, decay[n], threshold[n] if layer.fires else 10**9, bias
+                        assert isinstance(s, DenseSynapses)
+                        seen = history[s.source]
+                        rows = [seen[step - d][b] if step - d in range(len(seen)) else None for d in range(140)]
+                        total += scalar_sum(s, n, rows)
+                    state[layer.name][b][n], fire = lava_step(
+                        state[layer.name][b][n],
+                        total,
+                        (current_decay[n], decay[n]),
+                        threshold[n] if layer.fires else 10**9,
+                        mantissa[n] * 2**neurons.bias_exponent,
                     )
-                    fired[layer.name][b][n] = int(fire)
-            spikes[layer.name].append([list(row) for row in fired[layer.name]])
-            voltages[layer.name].append([list(row) for row in volt[layer.name]])
+                    fired[b][n] = int(fire)
+            history[layer.name].append(fired)
+            spikes[layer.name].append(fired)
+            voltages[layer.name].append([[v for _, v in row] for row in state[layer.name]])
     return spikes, voltages
 
 
 def random_program(rng: np.random.Generator, size: int, membrane: bool) -> Program:
-    """Three dense layers, the second recurrent; `size` sets how large the sums are against the 24 bits."""
+    """Three dense layers, the second recurrent; `size` sets how large the sums are against the 24 bits.
+
+    In half of the layers the current decays, half of the connections have delays or a weight exponent.
+    """
 
     def neurons(count: int) -> FixedPointNeurons:
         per_neuron = rng.random() < 0.5
+        decays = [0, 1, 400, 2048, 4095, 4096]
         return FixedPointNeurons(
-            rng.choice([0, 1, 400, 2048, 4095, 4096], (count,) if per_neuron else ()),
+            rng.choice(decays, (count,) if per_neuron else ()),
             rng.integers(0, min(size, 100000), (count,) if per_neuron else ()),
             rng.integers(-4095, 4096, count),
             int(rng.integers(0, 8)) if size > 1000 else 0,
+            rng.choice(decays if rng.random() < 0.5 else [4096], (count,) if per_neuron else ()),
         )
 
     def dense(source: str, out: int, inputs: int, weight: int, delay: int = 0) -> DenseSynapses:
-        return DenseSynapses("w", source, frozen_ints(rng.integers(-weight, weight + 1, (out, inputs))), delay=delay)
+        exponent = int(rng.integers(-8, 8)) if rng.random() < 0.5 else 0
+        scaled = max(1, weight >> exponent) if exponent > 0 else min(weight << -exponent, 2**31)
+        values = frozen_ints(rng.integers(-scaled, scaled + 1, (out, inputs)))
+        delays = frozen_ints(rng.choice([0, 1, 2, 6, 62], (out, inputs))) if rng.random() < 0.5 else None
+        delay = int(rng.choice([delay, delay, 1, 3, 62]))
+        return DenseSynapses("w", source, values, delay=delay, delays=delays, weight_exponent=exponent)
 
     back = () if membrane else (dense("c", 4, 2, size, 1),)
     layers = (

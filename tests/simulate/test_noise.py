@@ -76,7 +76,7 @@ def test_a_chip_is_itself_in_any_chunk_and_company(
     cases: Any, monkeypatch: pytest.MonkeyPatch, name: str, chunk: int
 ) -> None:
     """A population in one call, in chunks of any size, chips with and without dynamic noise side by side."""
-    monkeypatch.setattr(engine, "_CHUNK_VALUES", chunk)
+    monkeypatch.setattr(engine, "_CHUNK_BYTES", chunk)
     chosen = [noises(name)[-1], NoiseModel(), NoiseModel(mismatch=0.2), NoiseModel(spike_jitter=0.4), noises(name)[-2]]
     chips = [VirtualChip(chip(name), noise, index) for index, noise in enumerate(chosen)]
     for nominal, inputs in cases[name]:

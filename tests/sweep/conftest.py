@@ -18,6 +18,12 @@ from neurodeploy.sweep.store import Store
 CHIPS = 12  # two blocks: of ten and of two
 
 
+@pytest.fixture(autouse=True)
+def _blocks_of_ten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small blocks, so that a small sweep has several."""
+    monkeypatch.setattr("neurodeploy.sweep.run.CHIPS_AT_ONCE", 10)
+
+
 def ignore(what: str, done: int, of: int) -> None:
     """Progress that nobody watches."""
 

@@ -132,7 +132,7 @@ def test_results_do_not_depend_on_blocks_or_chunks(
         if size and change == "blocks":
             monkeypatch.setattr(sweeping, "CHIPS_AT_ONCE", size)
         elif size:  # the widest layer has 256 neurons: 11 samples of one chip at once, or all samples of two chips
-            monkeypatch.setattr("neurodeploy.simulate.engine._CHUNK_VALUES", {1: 256 * 11, 5: 256 * 100}[size])
+            monkeypatch.setattr("neurodeploy.simulate.engine._CHUNK_BYTES", {1: 256 * 11, 5: 256 * 100}[size])
         path = tmp_path / f"{size}.sqlite"
         with Store(path) as store:
             sweep(study, [axis], store, False, quiet)

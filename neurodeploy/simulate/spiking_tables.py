@@ -1,0 +1,327 @@
+"""From Programs to the tables that `simulate.spiking_network` runs; images lie channels innermost there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy.ir.arrays import IntArray, Shape
+from neurodeploy.ir.program import DECAY_ONE, INPUT, STATE_LIMIT, VOLTAGE_UNIT_BITS, FixedPointNeurons, Layer, Program
+from neurodeploy.ir.synapses import ConvSynapses, Synapses, Weights, extreme_sums
+from neurodeploy.simulate.spiking_network import ChipArrays, LayerRow, SynapsesRow, Tables
+from neurodeploy.simulate.spiking_taps import Border, border_of, fast, taps_of
+
+_ROW = 32  # neurons of a row that are computed in one piece; also whole words of spikes
+_LANES = 16  # sums that a processor adds at once
+_UNIT = 2.0**VOLTAGE_UNIT_BITS
+_SPIKES, _POTENTIALS = 1, 2  # what the last layer is read by
+Outside = frozenset[tuple[str, int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Some layers of a network, laid out.
+
+    Attributes:
+        layers: those that are run.
+        outside: (layer, number of its synapses) whose sums are computed elsewhere and arrive as columns.
+        place: source -> of its neurons in the row of all `neurons`; the first `known` are given.
+        columns: (layer, whether they change from step to step) -> where its outside sums begin.
+        widths: columns that do not change, and columns that do.
+        sums: integers that are wide enough.
+    """
+
+    tables: Tables
+    layers: tuple[Layer, ...]
+    outside: Outside
+    place: Mapping[str, int]
+    known: int
+    neurons: int
+    columns: Mapping[tuple[str, bool], int]
+    widths: tuple[int, int]
+    sums: type[np.signedinteger[Any]]
+
+
+def channels_last(values: NDArray[Any], shape: Shape) -> NDArray[Any]:
+    """(…, *shape) with a layer's neurons in the order of the tables, (…, n)."""
+    lead = values.shape[: values.ndim - len(shape)]
+    moved = np.moveaxis(values, -3, -1) if len(shape) == 3 else values
+    return np.ascontiguousarray(moved).reshape(*lead, -1)
+
+
+def channels_first(values: NDArray[Any], shape: Shape) -> NDArray[Any]:
+    """The inverse of `channels_last`."""
+    lead = values.shape[:-1]
+    if len(shape) != 3:
+        return values.reshape(*lead, *shape)
+    moved = np.moveaxis(values.reshape(*lead, shape[1], shape[2], shape[0]), -1, -3)
+    return np.ascontiguousarray(moved)
+
+
+def lay_out(
+    programs: Sequence[Program], layers: range, known: Sequence[str], steady: Outside, changing: Outside, noisy: bool
+) -> Plan:
+    """Tables for some layers of a population.
+
+    Args:
+        programs: one per chip; the tables suit them all.
+        layers: by number.
+        known: sources whose spikes are given.
+        steady, changing: synapses whose sums are given, the same at every step or not.
+        noisy: whether noise is added to potentials.
+    """
+    program = programs[0]
+    run = [program.layers[number] for number in layers]
+    place, low = {}, 0
+    for name in [*known, *(layer.name for layer in run)]:
+        place[name] = low
+        low += _round_up(int(np.prod(program.shapes[name])), _ROW)
+    table = _Table(program, place, steady | changing)
+    bounds = [[_Bounds.of(one, number) for one in _different(programs, number)] for number in layers]
+    columns: dict[tuple[str, bool], int] = {}
+    widths = [0, 0]
+    for layer, number in zip(run, layers, strict=True):
+        for changes, given in enumerate((steady, changing)):
+            if any((layer.name, index) in given for index in range(len(layer.synapses))):
+                columns[layer.name, bool(changes)] = widths[changes]
+                widths[changes] += _round_up(int(np.prod(layer.shape)), _ROW)
+        full = noisy or any(one.in_full for one in bounds[number - layers.start])
+        table.add(layer, columns, full, number == len(program.layers) - 1)
+    largest = max(one.sum for several in bounds for one in several)
+    return Plan(
+        table.finished(_groups(run)),
+        tuple(run),
+        steady | changing,
+        place,
+        place[run[0].name],
+        low,
+        columns,
+        (widths[0], widths[1]),
+        np.int32 if largest < 2**31 else np.int64,
+    )
+
+
+def chip_arrays(plan: Plan, program: Program) -> ChipArrays:
+    """What a chip has of its own, in the order of a plan."""
+    weights = []
+    rows = {name: np.zeros(plan.neurons) for name in ("retention", "bias", "kept")}
+    rows["threshold"] = np.full(plan.neurons, np.inf)
+    numbers = {layer.name: layer for layer in program.layers}
+    for named in plan.layers:
+        layer = numbers[named.name]
+        neurons = layer.neurons
+        low, high = plan.place[layer.name], plan.place[layer.name] + int(np.prod(layer.shape))
+        if isinstance(neurons, FixedPointNeurons):
+            values: dict[str, NDArray[Any]] = {
+                "retention": (DECAY_ONE - neurons.voltage_decay) / DECAY_ONE,
+                "threshold": neurons.threshold * _UNIT,
+                "kept": (DECAY_ONE - neurons.current_decay) / DECAY_ONE,
+            }
+        else:
+            values = {"retention": neurons.decay, "threshold": neurons.threshold, "kept": neurons.current_decay}
+        if not layer.fires:
+            values["threshold"] = np.full((), np.inf)
+        for name, array in (values | {"bias": neurons.bias}).items():
+            rows[name][low:high] = channels_last(np.broadcast_to(array, layer.shape), layer.shape)
+        for index, one in enumerate(layer.synapses):
+            if (layer.name, index) not in plan.outside:
+                weights += [_rows_of(weight, one, program.shapes[one.source]) for _, weight in _by_delay(one)]
+    flat = np.concatenate(weights) if weights else np.zeros(_LANES, dtype=np.int64)
+    narrow = plan.sums is np.int32 and flat.min() >= -128 and flat.max() <= 127
+    return ChipArrays(flat.astype(np.int8 if narrow else np.int32 if plan.sums is np.int32 else np.int64), **rows)
+
+
+class _Table:
+    """Rows of a table as they are put together."""
+
+    def __init__(self, program: Program, place: Mapping[str, int], outside: Outside) -> None:
+        self.program, self.place, self.outside = program, place, outside
+        self.layers: list[LayerRow] = []
+        self.units: list[float] = []
+        self.synapses: list[SynapsesRow] = []
+        self.taps: list[IntArray] = []
+        self.targets: list[IntArray] = []
+        self.rows: list[IntArray] = []
+        self.weights = self.tap_places = self.tap_count = 0
+
+    def add(self, layer: Layer, columns: Mapping[tuple[str, bool], int], full: bool, last: bool) -> None:
+        inner = [one for index, one in enumerate(layer.synapses) if (layer.name, index) not in self.outside]
+        convolutions = [one for one in inner if isinstance(one, ConvSynapses)]
+        border = border_of(convolutions, self.program.shapes, layer.shape)
+        first = len(self.synapses)
+        for one in inner:
+            self._add_synapses(one, layer, border)
+        image = len(layer.shape) == 3
+        size, channels = int(np.prod(layer.shape)), layer.shape[0] if image else 1
+        # A row of no image is rounded up: neurons past its end never fire, and what is left of a vector costs most.
+        rows, width = (layer.shape[1], layer.shape[2] * channels) if image else (1, _round_up(size, _ROW))
+        neurons = layer.neurons
+        self.units.append(layer.scale)
+        self.layers.append(
+            LayerRow(
+                place=self.place[layer.name],
+                size=size,
+                rows=rows,
+                row=width,
+                origin=border.origin * channels,
+                pitch=border.pitch * channels if image else width,
+                sums=rows * border.pitch * channels if image else _round_up(size, _ROW),
+                first=first,
+                last=len(self.synapses),
+                steady=columns.get((layer.name, False), -1),
+                changing=columns.get((layer.name, True), -1),
+                fixed_point=int(isinstance(neurons, FixedPointNeurons)),
+                in_full=int(full),
+                at_threshold=int(not isinstance(neurons, FixedPointNeurons) and neurons.fires_at_threshold),
+                subtract=int(not isinstance(neurons, FixedPointNeurons) and neurons.reset == "subtract"),
+                reads=0 if not last else _SPIKES if layer.fires else _POTENTIALS,
+            )
+        )
+
+    def _add_synapses(self, one: Synapses, layer: Layer, border: Border) -> None:
+        source = self.program.shapes[one.source]
+        wrapped = wraps(self.program, one)
+        shift = 0 if isinstance(one, ConvSynapses) else one.weight_exponent
+        own = int(wrapped or shift != 0)
+        for extra, _ in _by_delay(one):
+            row = SynapsesRow(
+                place=self.place[one.source],
+                pixels=1,
+                channels=int(np.prod(source)),
+                delay=one.delay + extra,
+                taps=-1,
+                weights=self.weights,
+                run=_round_up(one.weight.shape[0], _LANES),
+                row_step=_round_up(one.weight.shape[0], _LANES),
+                inside=1,
+                outside=0,
+                own=own,
+                wraps=int(wrapped),
+                shift=shift,
+                graded=int(one.source == INPUT and self.program.input.bits > 1),
+            )
+            if isinstance(one, ConvSynapses):
+                places, targets, rows = taps_of(one, source, layer.shape, border)
+                outputs, inputs, height, width = one.weight.shape
+                row = row._replace(
+                    pixels=source[1] * source[2],
+                    channels=source[0],
+                    taps=self.tap_places,
+                    run=width * outputs if fast(one) else outputs // one.groups,
+                    row_step=height * width * (outputs // one.groups),
+                    inside=inputs,
+                    outside=outputs // one.groups,
+                )
+                self.taps.append(places + self.tap_count)
+                self.targets.append(targets)
+                self.rows.append(rows)
+                self.tap_places += len(places)
+                self.tap_count += len(targets)
+            self.synapses.append(row)
+            self.weights += row.row_step * row.channels
+
+    def finished(self, groups: IntArray) -> Tables:
+        def joined(parts: list[IntArray]) -> IntArray:
+            return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+        return Tables(
+            np.array(self.layers, dtype=np.int64),
+            np.array(self.synapses, dtype=np.int64).reshape(-1, len(SynapsesRow._fields)),
+            groups,
+            joined(self.taps),
+            joined(self.targets),
+            joined(self.rows),
+            np.array(self.units, dtype=np.float64),
+        )
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    """Of a layer on a chip: the largest sum, and whether its registers could wrap or saturate, or keep currents."""
+
+    sum: float
+    in_full: bool
+
+    @classmethod
+    def of(cls, program: Program, number: int) -> _Bounds:
+        layer = program.layers[number]
+        highest = 2**program.input.bits - 1
+        sums = [extreme_sums(one, 0, highest if one.source == INPUT else 1) for one in layer.synapses]
+        largest = sum(max(-low, high) for low, high in sums)
+        # Before a weight exponent shifts it, and with inputs of any sign on the way, a sum may be larger.
+        on_the_way = sum(largest_sum(one, highest if one.source == INPUT else 1) for one in layer.synapses)
+        neurons = layer.neurons
+        if not isinstance(neurons, FixedPointNeurons):
+            return cls(on_the_way, bool(neurons.current_decay.any()))
+        reach = largest * _UNIT
+        saturates = (reach + float(np.abs(neurons.bias).max())) * program.steps >= STATE_LIMIT
+        keeps = bool((neurons.current_decay != DECAY_ONE).any())
+        return cls(max(on_the_way, largest), keeps or saturates or reach >= STATE_LIMIT)
+
+
+def largest_sum(one: Synapses, highest: int) -> float:
+    """Bound of the sums, and of every sum on the way to them, before a weight exponent."""
+    rows = np.abs(one.weight.reshape(len(one.weight), -1).astype(np.float64)).sum(axis=1)
+    return float(rows.max()) * highest * one.pool**2
+
+
+def wraps(program: Program, synapses: Synapses) -> bool:
+    """Whether the sums of a convolution could leave its register of 24 bits, where Lava's Conv wraps them."""
+    highest = 2**program.input.bits - 1 if synapses.source == INPUT else 1
+    return program.fixed_point and isinstance(synapses, ConvSynapses) and largest_sum(synapses, highest) >= STATE_LIMIT
+
+
+def _different(programs: Sequence[Program], number: int) -> Iterator[Program]:
+    """Programs whose layer of that number is an object of its own."""
+    seen: set[int] = set()
+    for program in programs:
+        if id(program.layers[number]) not in seen:
+            seen.add(id(program.layers[number]))
+            yield program
+
+
+def _by_delay(one: Synapses) -> list[tuple[int, Weights]]:
+    return [(0, one.weight)] if isinstance(one, ConvSynapses) else list(one.by_delay())
+
+
+def _rows_of(weight: Weights, one: Synapses, source: Shape) -> NDArray[Any]:
+    """Weights in the order of the tables: from the source's neurons, channels innermost, to a row of targets."""
+    if not isinstance(one, ConvSynapses):
+        columns = np.zeros((int(np.prod(source)), _round_up(len(weight), _LANES)), dtype=np.int64)
+        full = weight
+        if len(source) == 3:
+            p = one.pool
+            maps = weight.reshape(-1, source[0], source[1] // p, source[2] // p)
+            full = channels_last(maps.repeat(p, axis=2).repeat(p, axis=3), source)
+        columns[:, : len(weight)] = full.T
+        return columns.reshape(-1)
+    outputs, inside, height, width = weight.shape
+    grouped = weight.reshape(one.groups, outputs // one.groups, inside, height, width)
+    ordered = grouped.transpose(0, 2, 3, 4, 1)  # group, channel, kernel row, kernel column, output
+    if fast(one):
+        ordered = ordered[:, :, :, ::-1]
+    return np.ascontiguousarray(ordered).reshape(-1)
+
+
+def _groups(layers: Sequence[Layer]) -> IntArray:
+    """Where groups begin: a layer that feeds an earlier one runs with it, step by step."""
+    order = {layer.name: index for index, layer in enumerate(layers)}
+    together = list(range(len(layers)))  # the first layer of each one's group
+    for index, layer in enumerate(layers):
+        for one in layer.synapses:
+            if order.get(one.source, -1) > index:
+                for between in range(index, order[one.source] + 1):
+                    together[between] = min(together[between], together[index])
+    for index in range(len(layers) - 2, -1, -1):  # groups that overlap are one
+        reach = [other for other in range(index + 1, len(layers)) if together[other] <= index]
+        for other in range(index + 1, max(reach, default=index) + 1):
+            together[other] = min(together[other], together[index])
+    return np.array([*sorted(set(together)), len(layers)], dtype=np.int64)
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple

@@ -1,0 +1,283 @@
+"""A population in one or two stages: the layers that are the same in all chips, run once, and the others, per chip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from neurodeploy.hw_models.dynamic_noise import DynamicNoise
+from neurodeploy.ir.arrays import Shape
+from neurodeploy.ir.nodes import Input
+from neurodeploy.ir.program import INPUT, FloatNeurons, Layer, Program
+from neurodeploy.ir.synapses import ConvSynapses, Synapses
+from neurodeploy.simulate import outside
+from neurodeploy.simulate.spiking_network import Drive, LayerRow, Record, run_samples
+from neurodeploy.simulate.spiking_tables import channels_first, channels_last, chip_arrays, lay_out
+
+Array = NDArray[Any]
+Spikes = Mapping[str, NDArray[np.uint8]]  # layer -> (B, T, n), in the order of the tables
+_PIECE = 16  # samples whose sums are computed at once: few enough for the cache
+_SPARSE = 0.3  # input events per value and step below which adding them one by one beats a matrix product
+
+
+class Shared(NamedTuple):
+    """What reaches all chips alike, of some samples: parts of `spiking_network.Drive`, and what they are made of.
+
+    Attributes:
+        frames: source -> (B, *shape) where it does not change, else (B, T, *shape).
+    """
+
+    frames: Mapping[str, Array]
+    given: Array
+    steady: Array
+    changing: Array
+
+
+class Found(NamedTuple):
+    """What a stage put out: (chips, B, classes), and layer -> (chips, *shape)."""
+
+    readout: Array
+    counts: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class _Before:
+    """Synapses whose sums are computed before the tables run: layer's number, synapses' number."""
+
+    layer: int
+    index: int
+    changes: bool
+    shared: bool
+
+
+def make_stages(
+    programs: Sequence[Program], noises: Sequence[DynamicNoise | None], inputs: Array, static: bool
+) -> list[Stage]:
+    """The stages of a population: at most one that all chips share, and one of each chip's own."""
+    count = len(programs[0].layers)
+    alike = _alike(programs, noises) if len(programs) > 1 else 0
+    stages = [Stage(programs[:1], [None], range(alike), inputs, static)] if alike else []
+    return stages + ([Stage(programs, noises, range(alike, count), inputs, static)] if alike < count else [])
+
+
+class Stage:
+    """Some layers of a population, ready to run.
+
+    Attributes:
+        plan: the tables.
+        bytes_per_sample: memory that a sample takes on a chip.
+    """
+
+    def __init__(
+        self,
+        programs: Sequence[Program],
+        noises: Sequence[DynamicNoise | None],
+        layers: range,
+        inputs: Array,
+        static: bool,
+    ) -> None:
+        self._programs, self._noises, self._static = programs, noises, static
+        self._program = program = programs[0]
+        earlier = [layer.name for layer in program.layers[: layers.start]]
+        self._before = list(_sums_before(programs, layers, earlier, static, static or float(inputs.mean()) > _SPARSE))
+        there = {(one.layer, one.index) for one in self._before}
+        inside = {
+            one.source
+            for number in layers
+            for index, one in enumerate(program.layers[number].synapses)
+            if (number, index) not in there
+        }
+        self._known = [name for name in (INPUT, *earlier) if name in inside]
+        keys = [
+            frozenset((program.layers[one.layer].name, one.index) for one in self._before if one.changes == changes)
+            for changes in (False, True)
+        ]
+        noisy = any(one is not None and bool(one.deviations) for one in noises)
+        masked = any(one is not None and bool(one.probabilities or one.stuck) for one in noises)
+        self.plan = lay_out(programs, layers, self._known, keys[0], keys[1], noisy)
+        self._arrays = [chip_arrays(self.plan, one) for one in programs]
+        wide = np.dtype(self.plan.sums).itemsize
+        each_step = self.plan.neurons * (1 + 8 * noisy + masked) + wide * self.plan.widths[1]
+        self.bytes_per_sample = program.steps * each_step + wide * self.plan.widths[0]
+
+    def shared(self, inputs: Array, spikes: Spikes) -> Shared:
+        """What all chips receive of samples with those inputs and those spikes of earlier stages."""
+        program, plan, steps = self._program, self.plan, self._program.steps
+        frames: dict[str, Array] = {INPUT: inputs if self._static else inputs.swapaxes(0, 1)}
+        frames |= {name: channels_first(values, program.shapes[name]) for name, values in spikes.items()}
+        batch = len(frames[INPUT])
+        given = np.zeros((batch, steps, plan.known), dtype=np.uint8)
+        for name in self._known:
+            flat = channels_last(frames[name], program.shapes[name])
+            low = plan.place[name]
+            given[:, :, low : low + flat.shape[-1]] = flat[:, None] if flat.ndim == 2 else flat
+        steady = np.zeros((batch, plan.widths[0]), dtype=plan.sums)
+        changing = np.zeros((batch, steps, plan.widths[1]), dtype=plan.sums)
+        self._add_sums(program, frames, True, steady, changing)
+        return Shared(frames, given, steady, changing)
+
+    def run_all(self, shared: Shared, first_sample: int) -> Found:
+        """All chips on some samples."""
+        batch, threads = len(shared.given), torch.get_num_threads()
+        pieces = max(1, min(batch, -(-threads // len(self._programs))))
+        cuts = [batch * piece // pieces for piece in range(pieces + 1)]
+        last = self._program.layers[-1]
+        readout = np.zeros((len(self._programs), batch, *last.shape))
+        tasks = [(chip, low, high) for chip in range(len(self._programs)) for low, high in pairwise(cuts)]
+
+        def work(task: tuple[int, int, int]) -> Array:
+            chip, low, high = task
+            found = self._run(chip, _part(shared, low, high), first_sample + low, recorded=False)
+            readout[chip, low:high] = found.readout
+            return found.counts
+
+        with ThreadPoolExecutor(threads) as pool:
+            counted = list(pool.map(work, tasks))
+        counts = np.stack([sum(counted[chip * pieces : (chip + 1) * pieces]) for chip in range(len(self._programs))])
+        return Found(readout, {layer.name: self._of(layer.name, counts) for layer in self.plan.layers})
+
+    def record(self, shared: Shared, first_sample: int) -> Record:
+        """The first chip on some samples, with all spikes and potentials."""
+        return self._run(0, shared, first_sample, recorded=True)
+
+    def spikes(self, shared: Shared) -> Spikes:
+        """The spikes of the first chip, for the stage after this."""
+        found = self.record(shared, 0).spikes
+        low = {layer.name: self.plan.place[layer.name] for layer in self.plan.layers}
+        return {
+            layer.name: found[:, :, low[layer.name] : low[layer.name] + int(np.prod(layer.shape))]
+            for layer in self.plan.layers
+        }
+
+    def _of(self, name: str, values: Array) -> Array:
+        """A layer's part of rows of all neurons, (…, *shape)."""
+        shape, low = self._program.shapes[name], self.plan.place[name]
+        return channels_first(values[..., low : low + int(np.prod(shape))], shape)
+
+    def _run(self, chip: int, shared: Shared, first_sample: int, recorded: bool) -> Record:
+        program, noise, plan, steps = self._programs[chip], self._noises[chip], self.plan, self._program.steps
+        batch = len(shared.given)
+        steady, changing = shared.steady, shared.changing
+        if not all(one.shared for one in self._before):
+            steady, changing = steady.copy(), changing.copy()
+            self._add_sums(program, shared.frames, False, steady, changing)
+        if noise is None:
+            added, masks = np.zeros((batch, steps, 0)), np.zeros((batch, steps, 0), dtype=np.uint8)
+        else:
+            added = outside.added(plan, noise, steps, first_sample, batch)
+            masks = outside.masks(plan, noise, steps, first_sample, batch)
+        shape, count = program.layers[-1].shape, batch * steps * plan.neurons if recorded else 0
+        record = Record(
+            np.zeros(batch * int(np.prod(shape))),
+            np.zeros(plan.neurons, dtype=np.int64),
+            np.zeros(count, dtype=np.uint8),
+            np.zeros(count),
+        )
+        room = int(plan.tables.layers[:, LayerRow._fields.index("sums")].max())
+        scratch = np.zeros(room, dtype=plan.sums), np.zeros(room, dtype=plan.sums)
+        drive = Drive(shared.given, steady, changing, added.reshape(-1), masks.reshape(-1))
+        run_samples(plan.tables, self._arrays[chip], drive, record, steps, *scratch)
+        whole = (batch, steps, plan.neurons if recorded else 0)
+        return Record(
+            channels_first(record.readout.reshape(batch, -1), shape),
+            record.counts,
+            record.spikes.reshape(whole),
+            record.potentials.reshape(whole),
+        )
+
+    def _add_sums(
+        self, program: Program, frames: Mapping[str, Array], shared: bool, steady: Array, changing: Array
+    ) -> None:
+        for one in self._before:
+            if one.shared != shared:
+                continue
+            layer = program.layers[one.layer]
+            synapses = layer.synapses[one.index]
+            source, low = frames[synapses.source], self.plan.columns[layer.name, one.changes]
+            size = int(np.prod(layer.shape))
+            if not one.changes:
+                steady[:, low : low + size] += outside.sums(program, synapses, source)
+                continue
+            target = changing[:, synapses.delay :, low : low + size]
+            if source.ndim == 1 + len(program.shapes[synapses.source]):
+                target += outside.sums(program, synapses, source)[:, None]
+            elif source.mean() > _SPARSE:
+                target += outside.sums(program, synapses, source[:, : target.shape[1]])
+            elif target.shape[1]:
+                _add_event_sums(program, synapses, layer.shape, source[:, : target.shape[1]], target)
+
+
+def _add_event_sums(program: Program, synapses: Synapses, shape: Shape, frames: Array, target: Array) -> None:
+    """target += what synapses bring of sparse frames (B, T, *shape of the source), (B, T, n).
+
+    The tables compute it too: potentials of neurons that neither keep nor fire are sums.
+    """
+    plain = replace(synapses, source=INPUT, delay=0)
+    if not isinstance(plain, ConvSynapses):
+        plain = replace(plain, weight_exponent=0)
+    forgetful = FloatNeurons(np.zeros(()), np.zeros(()), np.zeros(shape))
+    layer = Layer("sums", shape, (plain,), forgetful, 1.0, fires=False)
+    source = Input(program.shapes[synapses.source], bits=program.input.bits if synapses.source == INPUT else 1)
+    summing = Program(program.chip, frames.shape[1], source, (layer,), "membrane")
+    moved, size = frames.swapaxes(0, 1), int(np.prod(shape))
+    stage = Stage([summing], [None], range(1), moved, False)
+    place = stage.plan.place["sums"]
+
+    def work(low: int) -> None:
+        part = slice(low, low + _PIECE)
+        found = stage.record(stage.shared(moved[:, part], {}), 0).potentials[:, :, place : place + size]
+        target[part] += outside.transformed(program, synapses, found.astype(np.int64))
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(work, range(0, len(frames), _PIECE)))
+
+
+def _part(shared: Shared, low: int, high: int) -> Shared:
+    frames = {name: values[low:high] for name, values in shared.frames.items()}
+    return Shared(frames, shared.given[low:high], shared.steady[low:high], shared.changing[low:high])
+
+
+def _alike(programs: Sequence[Program], noises: Sequence[DynamicNoise | None]) -> int:
+    """How many of the first layers are the same in all chips and quiet; whole loops of feedback only."""
+    first = programs[0].layers
+    names = {layer.name: number for number, layer in enumerate(first)}
+    count = 0
+    for number, layer in enumerate(first):
+        noisy = any(
+            one is not None
+            and (layer.name in one.deviations or layer.name in one.probabilities or layer.name in one.stuck)
+            for one in noises
+        )
+        if noisy or any(program.layers[number] is not layer for program in programs):
+            break
+        count = number + 1
+    while any(names.get(one.source, -1) >= count for layer in first[:count] for one in layer.synapses):
+        count -= 1
+    return count
+
+
+def _sums_before(
+    programs: Sequence[Program], layers: range, earlier: Sequence[str], static: bool, dense: bool
+) -> Iterator[_Before]:
+    """Synapses whose sums are computed first: of a static or dense input, and those that are shared."""
+    for number in layers:
+        for index, one in enumerate(programs[0].layers[number].synapses):
+            if not isinstance(one, ConvSynapses) and one.delays is not None:
+                continue
+            alike = all(_weights(program, number, index) is one.weight for program in programs)
+            product = dense if one.source == INPUT else False
+            if one.source in (INPUT, *earlier) and (product or (alike and len(programs) > 1)):
+                steady = one.source == INPUT and static and one.delay == 0
+                yield _Before(number, index, not steady, alike)
+
+
+def _weights(program: Program, number: int, index: int) -> Array:
+    synapses: Synapses = program.layers[number].synapses[index]
+    return synapses.weight

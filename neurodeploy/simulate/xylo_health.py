@@ -1,0 +1,118 @@
+"""Whether a network on a Xylo is alive: which layers are silent or saturated on given inputs, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy.ir.xylo import HIDDEN_EVENTS, OUTPUT_EVENTS, XyloNetwork
+from neurodeploy.simulate.xylo import OUTPUT, XyloRecording
+
+SILENT, SATURATED = 0.001, 0.999  # share of neuron-steps with a spike below and above which a layer decides nothing
+LARGE_SHARE = 0.01  # of neuron-steps at 31 spikes, or with a register at its limit
+
+
+@dataclass(frozen=True)
+class Health:
+    """One layer on given inputs.
+
+    Attributes:
+        rate: share of neuron-steps with at least one spike.
+        silent_neurons: neurons that never fire, of `neurons`.
+        at_most: share of neuron-steps with the largest number of spikes, hidden layers only.
+        at_limit: share of neuron-steps with a current or potential at its 16-bit limit; None where it is not known.
+        reach: the largest potential that is left after a step, in thresholds, median over neurons.
+        never_conducts: neurons whose synapses all have a dash of 0, which lets nothing through.
+    """
+
+    layer: str
+    neurons: int
+    rate: float
+    silent_neurons: int
+    at_most: float
+    at_limit: float | None
+    reach: float
+    never_conducts: int
+    fires: bool = True
+
+    @property
+    def trouble(self) -> str | None:
+        """Silent or saturated, with the cause; None for a layer that is alive."""
+        if self.fires and self.rate < SILENT:
+            return f"silent on the calibration data ({self.rate:.2%} of neuron-steps fire): {self._why_silent()}"
+        if self.at_limit is not None and self.at_limit > LARGE_SHARE:
+            return (
+                f"saturated on the calibration data: currents or potentials stand at the 16-bit limit in "
+                f"{self.at_limit:.1%} of neuron-steps; its weights are large against its threshold, or shifted too far"
+            )
+        if self.at_most > LARGE_SHARE or (self.fires and self.rate > SATURATED):
+            return (
+                f"saturated on the calibration data: {self.rate:.1%} of neuron-steps fire, {self.at_most:.1%} as often "
+                "as the chip allows; its threshold is low against what arrives"
+            )
+        return None
+
+    def _why_silent(self) -> str:
+        if self.never_conducts:
+            return (
+                f"{self.never_conducts} of {self.neurons} neurons have synapses with a dash of 0, through which nothing "
+                "passes (what rounding makes of a time constant below 1.4 steps)"
+            )
+        return f"potentials reach {self.reach:.0%} of the threshold (median over neurons)"
+
+
+def health(network: XyloNetwork, recording: XyloRecording) -> list[Health]:
+    """One row per layer, "output" last."""
+    rows = []
+    used = ((network.weights_in != 0).any(axis=0) | (network.weights_rec != 0).any(axis=0)).T
+    dead = ((network.dash_syn.T == 0) | ~used).all(axis=0) & used.any(axis=0)
+    steps = recording.spikes.shape[0] * recording.spikes.shape[1]
+    for block in network.blocks:
+        part = slice(block.start, block.stop)
+        rows.append(
+            _row(
+                block.name,
+                recording.spikes[..., part],
+                recording.potentials[..., part] / network.threshold[part],
+                HIDDEN_EVENTS,
+                None if recording.saturated is None else recording.saturated[part].sum() / (steps * (part.stop - part.start)),
+                int(dead[part].sum()),
+            )
+        )
+    saturated = recording.saturated
+    rows.append(
+        _row(
+            OUTPUT,
+            recording.output_spikes,
+            recording.output_potentials / network.threshold_out,
+            OUTPUT_EVENTS,
+            None if saturated is None else saturated[network.hidden :].sum() / (steps * network.outputs),
+            int((network.dash_syn_out == 0).sum()),
+            network.readout == "spike_count",
+        )
+    )
+    return rows
+
+
+def _row(
+    name: str,
+    spikes: NDArray[np.uint8],
+    relative: NDArray[np.float64],
+    most: int,
+    at_limit: float | None,
+    dead: int,
+    fires: bool = True,
+) -> Health:
+    return Health(
+        name,
+        spikes.shape[-1],
+        float((spikes > 0).mean()),
+        int((spikes.max(axis=(0, 1)) == 0).sum()),
+        float((spikes >= most).mean()) if most > 1 else 0.0,
+        None if at_limit is None else float(at_limit),
+        float(np.median(relative.max(axis=(0, 1)))),
+        dead,
+        fires,
+    )
