@@ -1,5 +1,6 @@
 # make demo   set up what running needs, then the whole path on handwritten digits: runs/demo/report.html
 # make test   set up what tests need, the Lava environment included, then all tests
+# make conformance  500 random configurations in real Lava against the reference; fails where any value differs
 # make lint   formatting, lint, types and import layers
 # make clean  remove environments, caches and runs
 #
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export NEURODEPLOY_HOME := $(CURDIR)/.vendor
 
-.PHONY: demo test lint clean vendor
+.PHONY: demo test conformance lint clean vendor
 
 demo:
 	@started=$$(date +%s); \
@@ -19,6 +20,11 @@ demo:
 
 test: $(VENV)/.development vendor
 	$(BIN)/python -m pytest -n auto
+
+CASES ?= 500
+
+conformance: $(VENV)/.development vendor
+	@$(BIN)/python tests/conformance/run.py --cases $(CASES)
 
 lint: $(VENV)/.development
 	$(BIN)/ruff format --check .

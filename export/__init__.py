@@ -10,7 +10,14 @@ from types import MappingProxyType
 from neurodeploy.errors import unknown_name
 from neurodeploy.export.target import Target
 
-_NOT_TARGETS = ("lava_worker", "rockpool_modules")  # import a vendor's package at the top: loaded when a target runs
+_NOT_TARGETS = (  # import a vendor's package at the top: loaded when a target runs
+    "lava_netx",
+    "lava_network",
+    "lava_python",
+    "lava_recorder",
+    "lava_worker",
+    "rockpool_modules",
+)
 
 
 @cache

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neurodeploy.export.lava_weights import WEIGHT_BITS, dense_terms
+from neurodeploy.ir.arrays import IntArray, frozen_ints
 from neurodeploy.ir.program import INPUT, FixedPointNeurons, Program
-from neurodeploy.ir.synapses import ConvSynapses, DenseSynapses, Synapses
+from neurodeploy.ir.synapses import DELAY_MAX, ConvSynapses, DenseSynapses, Synapses
 
 JOB, ARRAYS = "lava_job.json", "lava_job.npz"
 GEOMETRY_MAX = 127  # lava-nc keeps kernel size, stride, padding, dilation and groups of a Conv in int8
@@ -21,13 +23,14 @@ GEOMETRY_MAX = 127  # lava-nc keeps kernel size, stride, padding, dilation and g
 def lags(program: Program) -> Mapping[str, int] | None:
     """layer -> number of steps by which it is late in Lava, or None where feedback makes that impossible.
 
-    Every synapse in Lava takes a step: lag(target) >= lag(source) + 1 - delay. The smallest lags are taken.
+    Every synapse in Lava takes a step: lag(target) >= lag(source) + 1 - shortest delay. The smallest lags are taken.
     """
     late = {INPUT: 0} | {layer.name: 0 for layer in program.layers}
     for _ in range(len(late)):
         before = dict(late)
         for layer in program.layers:
-            late[layer.name] = max(late[layer.name], *(late[one.source] + 1 - one.delay for one in layer.synapses), 0)
+            arriving = (late[one.source] + 1 - shortest_delay(one) for one in layer.synapses)
+            late[layer.name] = max(late[layer.name], *arriving, 0)
         if late == before:
             return late
     return None
@@ -54,13 +57,13 @@ def describe(program: Program) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]
             }
         )
         arrays[f"layer{index}.decay"] = neurons.voltage_decay
+        arrays[f"layer{index}.current_decay"] = neurons.current_decay
         arrays[f"layer{index}.threshold"] = neurons.threshold
         arrays[f"layer{index}.bias"] = neurons.bias_mantissa
         for one in layer.synapses:
-            written = written_out(one, program)
-            arrays[f"synapses{len(synapses)}.weight"] = written.weight.astype(np.int32)
-            wait = late[layer.name] - (late[one.source] + 1 - one.delay)
-            synapses.append(_describe_synapses(written, layer.name, program, wait))
+            described, own = _describe_synapses(one, layer.name, program, late)
+            arrays |= {f"synapses{len(synapses)}.{name}": values for name, values in own.items()}
+            synapses.append(described)
     job = {
         "kind": "program",
         "steps": program.steps,
@@ -101,21 +104,48 @@ def message_bits(source: str, program: Program) -> int:
     return program.input.bits if source == INPUT and program.input.bits > 1 else 0
 
 
-def _describe_synapses(synapses: Synapses, target: str, program: Program, wait: int) -> dict[str, Any]:
-    common = {
-        "kind": "conv" if isinstance(synapses, ConvSynapses) else "dense",
-        "name": synapses.name,
-        "source": synapses.source,
-        "target": target,
-        "wait": wait,
-        "delayed": bool(synapses.delay),
-        "message_bits": message_bits(synapses.source, program),
-    }
-    if isinstance(synapses, DenseSynapses):
-        return common
-    return common | {
-        "stride": list(synapses.stride),
-        "padding": list(synapses.padding),
-        "dilation": list(synapses.dilation),
-        "groups": synapses.groups,
-    }
+def shortest_delay(synapses: Synapses) -> int:
+    """Steps by which the youngest output that the synapses use lies behind."""
+    extra = 0 if isinstance(synapses, ConvSynapses) or synapses.delays is None else int(synapses.delays.min())
+    return synapses.delay + extra
+
+
+def _describe_synapses(
+    synapses: Synapses, target: str, program: Program, late: Mapping[str, int]
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """(description, arrays) of one connection.
+
+    Its `wait` is the number of steps by which the source's output is held back before it, so that each synapse acts
+    `delay` (and `delays`) steps later, although the layers are late by different numbers of steps.
+    """
+    written = written_out(synapses, program)
+    wait = late[target] - (late[synapses.source] + 1 - synapses.delay)
+    common: dict[str, Any] = {"name": synapses.name, "source": synapses.source, "target": target}
+    common["message_bits"] = message_bits(synapses.source, program)
+    if isinstance(written, ConvSynapses):
+        geometry = {name: list(getattr(written, name)) for name in ("stride", "padding", "dilation")}
+        described = common | {"kind": "conv", "wait": wait} | geometry | {"groups": written.groups}
+        return described, {"weight": written.weight.astype(np.int32)}
+    terms = dense_terms(written.weight, written.weight_exponent)
+    if terms is None:
+        raise ValueError(f"{synapses.name}: weights that Lava cannot hold")
+    described = common | {"kind": "dense", "weight_exponent": terms.exponent, "sign_mode": terms.sign_mode}
+    described |= {"weight_bits": WEIGHT_BITS}
+    arrays: dict[str, NDArray[Any]] = {"weight": terms.weights.astype(np.int32)}
+    wait, delays = _split_delays(written, wait, late[target] - late[synapses.source] - 1)
+    if delays is not None:
+        arrays["delays"] = delays
+    return described | {"wait": wait}, arrays
+
+
+def _split_delays(synapses: DenseSynapses, wait: int, unequal_paths: int) -> tuple[int, IntArray | None]:
+    """(steps held back before, delays of the synapses themselves) of dense synapses.
+
+    What differs in length between paths of the network is held back, as it is for convolutions; delays are the
+    synapses' own, as far as their register holds them. The input is held back for free.
+    """
+    delays = frozen_ints(np.zeros(synapses.weight.shape, np.int64)) if synapses.delays is None else synapses.delays
+    held = wait if synapses.source == INPUT else min(unequal_paths, wait)
+    held = max(held, wait + int(delays.max()) - DELAY_MAX, 0)
+    delays = frozen_ints(delays + (wait - held))
+    return held, delays if delays.any() else None

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from neurodeploy.export.target import Backend
 
 STALL_SECONDS = 300.0  # a single step of a large convolution takes Lava tens of seconds
 FAILED_STALL_SECONDS = 10.0  # an exception in one of Lava's processes is printed, and leaves the others waiting
+RESULT = "result.npz"
 _POLL_SECONDS = 0.2
 _ERROR_LINES = 30
 
@@ -39,8 +41,13 @@ def importable() -> bool:
         return False
 
 
-def run_worker(command: list[str], folder: Path) -> None:
-    """Runs the worker to its end; raises one error where it fails or makes no progress for STALL_SECONDS."""
+def run_worker(command: list[str], folder: Path, results: Sequence[Path] | None = None) -> None:
+    """Runs the worker to its end; raises one error where it fails or makes no progress for STALL_SECONDS.
+
+    Args:
+        folder: where it runs.
+        results: the folders in which it puts a RESULT each; by default the one where it runs.
+    """
     log = folder / "worker.log"
     environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | os.environ  # Lava makes a process per layer
     with log.open("wb") as output:
@@ -59,7 +66,7 @@ def run_worker(command: list[str], folder: Path) -> None:
             _end(process)
     if code is None:
         raise NeurodeployError(f"Lava made no progress any more and was stopped; it said\n{_tail(log)}")
-    if code or not (folder / "result.npz").exists():
+    if code or not all((place / RESULT).exists() for place in results or [folder]):
         raise NeurodeployError(f"Lava failed with exit code {code}; it said\n{_tail(log)}")
 
 
@@ -70,13 +77,22 @@ def _wait(process: subprocess.Popen[bytes], folder: Path, log: Path) -> int | No
         try:
             return process.wait(_POLL_SECONDS)
         except subprocess.TimeoutExpired:
-            grown = sum(path.stat().st_size for path in folder.glob("*.bin"))
+            grown = _written(folder)
             if grown != size:
                 size, since = grown, time.monotonic()
                 continue
             failed = b"Traceback (most recent call last)" in log.read_bytes()
             if time.monotonic() - since > (FAILED_STALL_SECONDS if failed else STALL_SECONDS):
                 return None
+
+
+def _written(folder: Path) -> int:
+    """Bytes in all records and results; some may vanish meanwhile."""
+    size = 0
+    for path in [*folder.rglob("*.bin"), *folder.rglob(RESULT)]:
+        with contextlib.suppress(FileNotFoundError):
+            size += path.stat().st_size
+    return size
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

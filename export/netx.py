@@ -1,7 +1,7 @@
 """A Program as a `.net` file (HDF5), which lava-dl's netx loads.
 
-netx knows chains of convolutions and dense layers with one threshold and decay per layer and a bias in whole weight
-units. What it cannot express exactly is refused with the reason, never rounded.
+netx knows chains of convolutions and dense layers with one threshold and decay per layer, a bias in whole weight units,
+and delays of dense layers up to 62 steps. What it cannot express exactly is refused with the reason, never rounded.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from neurodeploy.errors import DesignRuleError
 from neurodeploy.export.lava_job import message_bits, written_out
 from neurodeploy.ir.arrays import IntArray
 from neurodeploy.ir.program import INPUT, FixedPointNeurons, Layer, Program
-from neurodeploy.ir.synapses import ConvSynapses
+from neurodeploy.ir.synapses import DELAY_MAX, ConvSynapses, DenseSynapses, longest_delay
 
 BIAS_EXPONENT = 6  # netx's own: a bias of 1 is one weight unit
 BIAS_MANTISSA = (-4096, 4095)
-FULL_CURRENT_DECAY = 4096  # netx takes 1 off for the hidden offset of Lava's du
+WEIGHT = (-128, 127)
 
 
 def reasons(program: Program) -> list[str]:
@@ -28,7 +28,7 @@ def reasons(program: Program) -> list[str]:
         return ["the neurons are not fixed-point; quantise for the chip loihi2"]
     found = []
     source = INPUT
-    for layer in program.layers:
+    for layer in in_order(program):
         found += [f"layer {layer.name}: {text}" for text in _layer_reasons(layer, source)]
         source = layer.name
     return found
@@ -44,13 +44,22 @@ def write(program: Program, path: Path) -> None:
     with h5py.File(path, "w") as file:
         layers = file.create_group("layer")
         _write_values(layers.create_group("0"), {"type": "input", "shape": program.input.shape})
-        for layer in program.layers:
+        for layer in in_order(program):
             written = written_out(layer.synapses[0], program)
             if not isinstance(written, ConvSynapses) and len(program.shapes[written.source]) > 1:
                 _write_values(
                     layers.create_group(str(len(layers))), {"type": "flatten", "shape": (written.weight.shape[1],)}
                 )
             _write_layer(layers.create_group(str(len(layers))), layer, program)
+
+
+def in_order(program: Program) -> tuple[Layer, ...]:
+    """The layers of a chain, each after the one that feeds it; where there is no chain, the program's own order."""
+    fed = {layer.synapses[0].source: layer for layer in program.layers if len(layer.synapses) == 1}
+    chain: list[Layer] = []
+    while (chain[-1].name if chain else INPUT) in fed and len(chain) < len(program.layers):
+        chain.append(fed[chain[-1].name if chain else INPUT])
+    return tuple(chain) if len({layer.name for layer in chain}) == len(program.layers) else program.layers
 
 
 def input_message_bits(program: Program) -> int:
@@ -62,10 +71,15 @@ def _layer_reasons(layer: Layer, source: str) -> list[str]:
     neurons = layer.neurons
     assert isinstance(neurons, FixedPointNeurons)  # `reasons` has checked the program
     found = []
-    if len(layer.synapses) > 1 or layer.synapses[0].source != source or layer.synapses[0].delay:
-        sources = ", ".join(one.source + (" (one step before)" if one.delay else "") for one in layer.synapses)
+    if len(layer.synapses) > 1 or layer.synapses[0].source != source:
+        sources = ", ".join(one.source for one in layer.synapses)
         found.append(f"it is fed by {sources}; netx knows chains only, where it would be fed by {source}")
-    for name in ("threshold", "voltage_decay"):
+    elif isinstance(layer.synapses[0], ConvSynapses):
+        if layer.synapses[0].delay:
+            found.append(f"delay of {layer.synapses[0].delay}; netx overlooks delays of convolutions")
+    else:
+        found += _dense_reasons(layer.synapses[0])
+    for name in ("threshold", "voltage_decay", "current_decay"):
         if len(np.unique(getattr(neurons, name))) > 1:
             found.append(f"{name.replace('_', ' ')} per neuron; netx knows one per layer")
     remainder = neurons.bias % 2**BIAS_EXPONENT
@@ -81,8 +95,19 @@ def _layer_reasons(layer: Layer, source: str) -> list[str]:
         )
     elif mantissa.min() < BIAS_MANTISSA[0] or mantissa.max() > BIAS_MANTISSA[1]:
         found.append(f"bias of {int(np.abs(mantissa).max())} weight units; netx has 13 bits with sign")
-    if not isinstance(layer.synapses[0], ConvSynapses) and layer.synapses[0].weight.max() <= 0:
+    return found
+
+
+def _dense_reasons(synapses: DenseSynapses) -> list[str]:
+    found = []
+    if longest_delay(synapses) > DELAY_MAX:
+        found.append(f"delay of {longest_delay(synapses)}; netx cuts delays at {DELAY_MAX}")
+    if synapses.weight_exponent:
+        found.append(f"weight exponent {synapses.weight_exponent}; netx finds one of its own from the weights")
+    if synapses.weight.max() <= 0:
         found.append("no weight is positive; netx changes such dense weights when it loads them")
+    if synapses.weight.min() < WEIGHT[0] or synapses.weight.max() > WEIGHT[1]:
+        found.append(f"dense weights beyond {WEIGHT[0]} to {WEIGHT[1]}; netx keeps not all of them")
     return found
 
 
@@ -104,6 +129,8 @@ def _write_layer(group: Any, layer: Layer, program: Program) -> None:
         }
     else:
         values |= {"type": "dense", "inFeatures": written.weight.shape[1], "outFeatures": layer.shape[0]}
+        if longest_delay(written):
+            values["delay"] = _netx_delay(written)
     bias = neurons.bias >> BIAS_EXPONENT
     if bias.any():
         values["bias"] = _netx_bias(np.broadcast_to(bias, layer.shape))
@@ -113,7 +140,7 @@ def _write_layer(group: Any, layer: Layer, program: Program) -> None:
         group.create_group("neuron"),
         {
             "type": "CUBA",
-            "iDecay": FULL_CURRENT_DECAY,
+            "iDecay": int(neurons.current_decay.flat[0]),  # netx takes 1 off for the hidden offset of Lava's du
             "vDecay": int(neurons.voltage_decay.flat[0]),
             "vThMant": threshold,
             "refDelay": 1,
@@ -129,6 +156,13 @@ def _netx_bias(bias: IntArray) -> IntArray:
         return bias
     per_channel = bias[:, 0, 0]
     return per_channel if np.array_equal(bias, np.broadcast_to(per_channel[:, None, None], bias.shape)) else bias.T
+
+
+def _netx_delay(synapses: DenseSynapses) -> IntArray | int:
+    """One for all, or one per synapse (a vector netx reads as one per input or per output, by its length)."""
+    if synapses.delays is None:
+        return synapses.delay
+    return synapses.delays + synapses.delay
 
 
 def _write_values(group: Any, values: dict[str, Any], scalar_type: bool = False) -> None:

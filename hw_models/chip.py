@@ -41,6 +41,67 @@ class Trim:
         return int(2 ** (self.bits - 1) - 1)
 
 
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Cores:
+    """What one core of a chip holds, and how much a network takes of it, as far as that is known.
+
+    On a core with n of a layer's neurons (or output channels), for every input neuron of dense synapses and for every
+    input channel and kernel place of a convolution, the synapses of the layer take
+
+        dense         ceil((dense_bits n + dense_list_bits) / dense_word_bits) words
+        convolution   ceil(convolution_bits n / 32) * 32 / convolution_word_bits words
+
+    Attributes:
+        per_chip: cores of a chip.
+        neurons, synapse_words, in_axons, out_axons: what a core holds of each.
+        delay_bits: by which a synapse with a delay of its own is longer.
+        tiles: (columns, rows) of the network on the chip.
+        per_tile: cores that share a router.
+        convolution_width: widest input of a convolution whose spikes all arrive.
+    """
+
+    per_chip: int
+    neurons: int
+    synapse_words: int
+    in_axons: int
+    out_axons: int
+    dense_bits: int
+    dense_list_bits: int
+    dense_word_bits: int
+    convolution_bits: int
+    convolution_word_bits: int
+    delay_bits: int
+    tiles: tuple[int, int]
+    per_tile: int
+    convolution_width: int
+
+
+@dataclass(frozen=True)
+class EventCosts:
+    """What an event costs, (lowest, highest) of the sources; joule, watt and seconds.
+
+    Attributes:
+        synaptic_operation: a spike at a synapse.
+        neuron_update: a neuron at a step.
+        spike: a neuron that fires, beyond its update.
+        packet: a spike on its way to one core.
+        hop: a packet from one router to the next.
+        static_watts: of a chip that computes nothing.
+        step_seconds: of a step, as measured with another network.
+    """
+
+    synaptic_operation: Range
+    neuron_update: Range
+    spike: Range
+    packet: Range
+    hop: Range
+    static_watts: float
+    step_seconds: Range
+
+
 @dataclass(frozen=True)
 class ChipModel:
     """One chip, as data.
@@ -52,9 +113,12 @@ class ChipModel:
         resets: reset modes that the chip has.
         threshold_max, bias_mantissa_max: register limits (fixed point only).
         bias_exponents: the smallest and the largest that are used (fixed point only).
+        voltage_decay_max: register limit, or None.
         trim: the knob for calibration, or None.
         capacitance: of a neuron's membrane, farad (for kT/C noise), or None.
         threshold_volts: the swing of the membrane's voltage from rest to the nominal threshold, volt, or None.
+        cores: of a chip whose neurons are laid out on cores, or None where that is not known.
+        costs: energy and time of events, or None where no source gives them.
         evidence: what a number obtained with this model rests on.
         sources: limit -> paper, table, or how it was established.
     """
@@ -69,8 +133,11 @@ class ChipModel:
     threshold_max: int | None = None
     bias_mantissa_max: int | None = None
     bias_exponents: tuple[int, int] | None = None
+    voltage_decay_max: int | None = None
     capacitance: float | None = None
     threshold_volts: float | None = None
+    cores: Cores | None = None
+    costs: EventCosts | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
 
     @property

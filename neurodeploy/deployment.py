@@ -17,11 +17,15 @@ from neurodeploy import __version__
 from neurodeploy.compare import Comparison, compare
 from neurodeploy.config import DataConfig, ExperimentConfig, parse_config
 from neurodeploy.data.sources import load_data_set
+from neurodeploy.energy import estimate
 from neurodeploy.errors import DesignRuleError, UsageError, unknown_name
 from neurodeploy.export import target as find_target
 from neurodeploy.export import targets
 from neurodeploy.hw_models import chip as find_chip
-from neurodeploy.inspect import rounding, warnings
+from neurodeploy.hw_models.noise import NoiseModel
+from neurodeploy.hw_models.noise_terms import NOISE_TERMS
+from neurodeploy.hw_models.virtual_chip import VirtualChip
+from neurodeploy.inspect import Inspection, inspect_program
 from neurodeploy.ir.artifact import Artifact, Golden, save_artifact
 from neurodeploy.ir.network import Network
 from neurodeploy.ir.program import Program
@@ -33,6 +37,7 @@ from neurodeploy.snn.model_file import Model
 from neurodeploy.snn.trace import trace
 
 SIMULATORS = ("reference", "engine")
+_INSPECTED_SAMPLES = 32  # of the calibration samples
 _PACKAGES = ("numpy", "scipy", "torch", "pytorch-lightning", "safetensors", "rockpool")
 
 
@@ -42,13 +47,17 @@ class Prepared:
 
     Attributes:
         rounding: one row per layer (`neurodeploy.inspect.Rounding`).
-        warnings: what is allowed but likely wrong.
+        warnings: what the target can express, but is likely wrong or beyond the chip.
+        inspection: all that was found.
+        violations: what the target cannot express.
     """
 
     network: Network
     program: Program
     rounding: list[dict[str, Any]]
     warnings: list[str]
+    inspection: Inspection
+    violations: tuple[str, ...] = ()
 
 
 def prepare(model: Model, target_name: str, chip_name: str | None = None) -> Prepared:
@@ -58,16 +67,29 @@ def prepare(model: Model, target_name: str, chip_name: str | None = None) -> Pre
         UsageError: for unknown names.
         DesignRuleError: naming every limit that the network violates.
     """
+    prepared = examine(model, target_name, chip_name)
+    if prepared.violations:
+        raise DesignRuleError(f"target {target_name}", prepared.violations)
+    return prepared
+
+
+def examine(model: Model, target_name: str, chip_name: str | None = None) -> Prepared:
+    """As `prepare`, but what the target cannot express is returned with everything else that was found.
+
+    Raises:
+        UsageError: for unknown names.
+        DesignRuleError: where the chip cannot hold the network at any scale, so that there is nothing to inspect.
+    """
     target = find_target(target_name)
     chip = find_chip(chip_name or target.chip)
     network = trace(model.network)
     program = quantize(network, chip, model.calibration.inputs)
-    violations = target.violations(program)
-    if violations:
-        raise DesignRuleError(f"target {target.name}", violations)
-    rows = rounding(network, program, chip)
-    rates = reference.run(program, model.calibration.take(slice(32)).inputs).firing_rates()
-    return Prepared(network, program, [asdict(row) for row in rows], warnings(program, chip, rates, rows))
+    violations = tuple(target.violations(program))
+    samples = model.calibration.take(slice(_INSPECTED_SAMPLES)).inputs
+    inspection = inspect_program(network, program, chip, samples, violations)
+    rows = [asdict(row) for row in inspection.rounding]
+    found = [str(one) for one in inspection.findings if one.severity != "note" and one.rule != "TARGET"]
+    return Prepared(network, program, rows, found, inspection, violations)
 
 
 def measure_load(model: Model, prepared: Prepared) -> dict[str, Any]:
@@ -99,17 +121,44 @@ def measure_load(model: Model, prepared: Prepared) -> dict[str, Any]:
     }
 
 
+def measure_energy(model: Model, prepared: Prepared) -> dict[str, Any] | None:
+    """What a sample is estimated to cost on the chip, on the golden samples; see `neurodeploy.energy.Energy.plain`.
+
+    None for a chip of which no source gives the costs of events.
+    """
+    program, inputs, chip = prepared.program, model.golden.inputs, find_chip(prepared.program.chip)
+    energy = estimate(program, reference.run(program, inputs), inputs, chip)
+    return None if energy is None else energy.plain()
+
+
+@dataclass(frozen=True)
+class AsChip:
+    """Which virtual chip an export is meant to be."""
+
+    noise: NoiseModel
+    chip_id: int
+    seed: int = 0
+
+
 def export_model(
-    model: Model, target_name: str, folder: Path, chip_name: str | None = None
+    model: Model, target_name: str, folder: Path, chip_name: str | None = None, as_chip: AsChip | None = None
 ) -> tuple[Artifact, list[str]]:
     """Writes the artifact folder; returns it and what the target left out, with the reasons.
 
+    Args:
+        as_chip: a virtual chip whose own thresholds, decays, biases and weights are exported instead of the nominal
+            ones. Noise that is drawn while a chip runs is no part of them.
+
     Raises:
-        UsageError, DesignRuleError: as `prepare`.
+        UsageError, DesignRuleError: as `prepare`; where a virtual chip's numbers do not fit; where its noise has no
+            part that is frozen.
         NeurodeployError: where the disk fails; a previous artifact in `folder` is whole.
     """
     prepared = prepare(model, target_name, chip_name)
-    program = prepared.program
+    program = prepared.program if as_chip is None else _realised(prepared.program, as_chip)
+    violations = find_target(target_name).violations(program) if as_chip is not None else []
+    if violations:
+        raise DesignRuleError(f"target {target_name}", violations)
     recording = reference.run(program, model.golden.inputs)
     golden = Golden(model.golden.inputs, model.golden.labels, recording.readout, recording.spikes)
     facts = {
@@ -120,9 +169,20 @@ def export_model(
         "firing_rates": recording.firing_rates(),
         "packages": versions(),
     }
+    if as_chip is not None:
+        noise = {name: getattr(as_chip.noise, name) for name in as_chip.noise.active}
+        facts["virtual_chip"] = {"chip_id": as_chip.chip_id, "seed": as_chip.seed, "noise": noise}
     artifact = Artifact(target_name, prepared.network, program, golden, facts)
     omitted = save_artifact(artifact, folder, lambda place: find_target(target_name).write(program, place))
     return artifact, omitted
+
+
+def _realised(program: Program, as_chip: AsChip) -> Program:
+    dynamic = [name for name in as_chip.noise.active if NOISE_TERMS[name].where != "program"]
+    if dynamic or not as_chip.noise.active:
+        said = f"{', '.join(dynamic)}: is drawn while a chip runs" if dynamic else "no noise is given"
+        raise UsageError(f"--virtual-chip: {said}; a chip's own numbers come from noise as --with mismatch=0.2")
+    return VirtualChip(find_chip(program.chip), as_chip.noise, as_chip.chip_id, as_chip.seed).realise(program)
 
 
 def prove(artifact: Artifact, backend: str, inputs: NDArray[Any] | None = None) -> dict[str, Any]:

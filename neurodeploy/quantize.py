@@ -24,23 +24,22 @@ from numpy.typing import NDArray
 
 from neurodeploy.errors import DesignRuleError, UsageError
 from neurodeploy.hw_models.chip import ChipModel
-from neurodeploy.ir.arrays import FloatArray, IntArray, frozen_ints
 from neurodeploy.ir.lower import LoweredLayer, LoweredNetwork, lower
 from neurodeploy.ir.network import Network
-from neurodeploy.ir.nodes import LIF
-from neurodeploy.ir.program import (
-    DECAY_ONE,
-    INPUT,
-    VOLTAGE_UNIT_BITS,
-    FixedPointNeurons,
-    FloatNeurons,
-    Layer,
-    Neurons,
-    Program,
+from neurodeploy.ir.nodes import FIRING
+from neurodeploy.ir.program import DECAY_ONE, INPUT, FixedPointNeurons, Layer, Program
+from neurodeploy.ir.synapses import extreme_sums
+from neurodeploy.quantize_layer import (
+    UNIT,
+    bias_limit,
+    fixed_layer,
+    float_layer,
+    highest_input,
+    largest_weight,
+    source_scale,
 )
-from neurodeploy.ir.synapses import Synapses, extreme_sums
+from neurodeploy.quantize_layer import threshold_scale as threshold_scale
 
-_UNIT = 2**VOLTAGE_UNIT_BITS
 # Tried around the scale at which the largest weight just fits: below 1 coarser, above 1 finer with large weights
 # clipped. Nearest first, and the first of equals is kept.
 _RELATIVE_SCALES = (1.0, 1.15, 0.85, 1.3, 0.7, 1.5, 0.5, 1.8, 2.2)
@@ -75,20 +74,14 @@ def quantize(
     if scales is not None:
         return _at_scales(lowered, chip, scales)
     if not chip.fixed_point:
-        layers = tuple(_float_layer(lowered, layer, chip) for layer in lowered.layers)
+        layers = tuple(float_layer(lowered, layer, chip) for layer in lowered.layers)
         return Program(chip.name, network.steps, network.input, layers, lowered.readout)
     if calibration is None:
         layers = tuple(
-            _fixed_layer(lowered, one, chip, _candidates(lowered, one, chip, (1.0,))[0]) for one in lowered.layers
+            fixed_layer(lowered, one, chip, _candidates(lowered, one, chip, (1.0,))[0]) for one in lowered.layers
         )
         return Program(chip.name, network.steps, network.input, layers, lowered.readout)
     return _searched(lowered, chip, calibration)
-
-
-def threshold_scale(neuron: LIF, threshold: int) -> float:
-    """The scale at which a fixed-point chip stores the neuron's threshold as this integer, without error."""
-    extra = 1 if neuron.fires_at_threshold else 0
-    return float(_UNIT * neuron.threshold / (_UNIT * threshold + extra))
 
 
 def _at_scales(lowered: LoweredNetwork, chip: ChipModel, scales: Mapping[str, float]) -> Program:
@@ -98,15 +91,15 @@ def _at_scales(lowered: LoweredNetwork, chip: ChipModel, scales: Mapping[str, fl
         if scale is None or not (np.isfinite(scale) and scale > 0):
             raise UsageError(f"scale of layer {layer.name}: {scale}; a finite and positive number is expected")
         if not chip.fixed_point:
-            layers.append(_float_layer(lowered, layer, chip, scale))
+            layers.append(float_layer(lowered, layer, chip, scale))
             continue
-        layers.append(_fixed_layer(lowered, layer, chip, scale))
-        bias, threshold = float(np.abs(layer.bias).max()) * _UNIT / scale, int(layers[-1].neurons.threshold)
-        if bias > _bias_limit(chip):
-            violations.append(f"layer {layer.name}: bias of {bias:.0f} at this scale, at most {_bias_limit(chip)}")
+        layers.append(fixed_layer(lowered, layer, chip, scale))
+        bias, threshold = float(np.abs(layer.bias).max()) * UNIT / scale, int(layers[-1].neurons.threshold)
+        if bias > bias_limit(chip):
+            violations.append(f"layer {layer.name}: bias of {bias:.0f} at this scale, at most {bias_limit(chip)}")
         if not 1 <= threshold <= (chip.threshold_max or 0):
             violations.append(f"layer {layer.name}: threshold {threshold} at this scale, 1 to {chip.threshold_max}")
-        if not isinstance(layer.neuron, LIF) and _roomy(lowered, layer, chip, scale) > scale:
+        if not isinstance(layer.neuron, FIRING) and _roomy(lowered, layer, chip, scale) > scale:
             violations.append(f"layer {layer.name}: at this scale it could reach the largest threshold, and fire")
     if violations:
         raise DesignRuleError(chip.name, violations)
@@ -116,36 +109,19 @@ def _at_scales(lowered: LoweredNetwork, chip: ChipModel, scales: Mapping[str, fl
 def _violations(layer: LoweredLayer, chip: ChipModel) -> list[str]:
     """What no scale can mend."""
     found = []
-    if isinstance(layer.neuron, LIF) and layer.neuron.reset not in chip.resets:
+    if isinstance(layer.neuron, FIRING) and layer.neuron.reset not in chip.resets:
         found.append(
             f"reset {layer.neuron.reset!r}: {chip.name} has {', '.join(map(repr, chip.resets))}; train with that"
         )
-    if chip.fixed_point and isinstance(layer.neuron, LIF):
+    if chip.fixed_point and isinstance(layer.neuron, FIRING):
         finest = _finest_threshold(layer, chip)
         if finest < 1:
-            smallest = _UNIT + (1 if layer.neuron.fires_at_threshold else 0)
+            smallest = UNIT + (1 if layer.neuron.fires_at_threshold else 0)
             found.append(
                 f"bias up to {np.abs(layer.bias).max():.4g} with threshold {layer.neuron.threshold:.4g}: the bias "
-                f"register of {chip.name} holds at most {_bias_limit(chip) / smallest:.0f} times the smallest threshold"
+                f"register of {chip.name} holds at most {bias_limit(chip) / smallest:.0f} times the smallest threshold"
             )
     return found
-
-
-# --- floating-point neurons ---------------------------------------------------------------------------------------
-
-
-def _float_layer(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel, scale: float | None = None) -> Layer:
-    if scale is None:
-        scale = float(2.0 ** np.ceil(np.log2(_largest_weight(lowered, layer) / chip.weight_max)))
-    neuron = layer.neuron
-    neurons: Neurons
-    if isinstance(neuron, LIF):
-        neurons = FloatNeurons(
-            np.array(neuron.decay), np.array(neuron.threshold), layer.bias, neuron.reset, neuron.fires_at_threshold
-        )
-    else:
-        neurons = FloatNeurons(np.array(neuron.decay), np.array(np.inf), layer.bias)
-    return _layer(lowered, layer, chip, neurons, scale)
 
 
 # --- fixed-point neurons ------------------------------------------------------------------------------------------
@@ -161,7 +137,7 @@ def _searched(lowered: LoweredNetwork, chip: ChipModel, calibration: NDArray[Any
             IDEAL.name,
             lowered.steps,
             lowered.input,
-            tuple(_float_layer(lowered, layer, IDEAL) for layer in lowered.layers),
+            tuple(float_layer(lowered, layer, IDEAL) for layer in lowered.layers),
             lowered.readout,
         ),
         calibration,
@@ -170,17 +146,17 @@ def _searched(lowered: LoweredNetwork, chip: ChipModel, calibration: NDArray[Any
     for layer in lowered.layers:
         best: tuple[float, Layer] | None = None
         for scale in _candidates(lowered, layer, chip, _RELATIVE_SCALES):
-            candidate = _fixed_layer(lowered, layer, chip, scale)
+            candidate = fixed_layer(lowered, layer, chip, scale)
             readout = lowered.readout if layer is lowered.layers[-1] else "spike_count"
             parts = _runnable((*done, candidate))
             if layer.name not in {part.name for part in parts}:  # nothing to compare yet: the scale that just fits
-                best = (0.0, _fixed_layer(lowered, layer, chip, _candidates(lowered, layer, chip, (1.0,))[0]))
+                best = (0.0, fixed_layer(lowered, layer, chip, _candidates(lowered, layer, chip, (1.0,))[0]))
                 break
             got = engine.run(Program(chip.name, lowered.steps, lowered.input, parts, readout), calibration)
             if candidate.fires:
                 difference = float(np.mean(got.spikes[layer.name] != wanted.spikes[layer.name]))
             else:
-                difference = float(np.abs(got.readout * candidate.scale / _UNIT - wanted.readout).mean())
+                difference = float(np.abs(got.readout * candidate.scale / UNIT - wanted.readout).mean())
             if best is None or difference < best[0]:
                 best = (difference, candidate)
         assert best is not None  # _candidates is never empty: _violations has refused what it could not serve
@@ -201,8 +177,8 @@ def _candidates(
     lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel, relative: tuple[float, ...]
 ) -> list[float]:
     """Scales at which the threshold is an integer and every register holds, near the one that just fits the weights."""
-    fitting = _largest_weight(lowered, layer) / chip.weight_max
-    if not isinstance(layer.neuron, LIF):
+    fitting = largest_weight(lowered, layer) / chip.weight_max
+    if not isinstance(layer.neuron, FIRING):
         smallest = max(fitting, _readout_scale(lowered, layer, chip))
         return [_roomy(lowered, layer, chip, smallest / factor) for factor in relative if factor <= 1]
     finest = _finest_threshold(layer, chip)
@@ -212,19 +188,13 @@ def _candidates(
 
 def _finest_threshold(layer: LoweredLayer, chip: ChipModel) -> int:
     """The largest integer threshold at which threshold and bias registers hold (0: there is none)."""
-    assert isinstance(layer.neuron, LIF) and chip.threshold_max is not None
+    assert isinstance(layer.neuron, FIRING) and chip.threshold_max is not None
     extra = 1 if layer.neuron.fires_at_threshold else 0
     bias = float(np.abs(layer.bias).max())
     limit = float(chip.threshold_max)
     if bias > 0:
-        limit = min(limit, (_bias_limit(chip) * layer.neuron.threshold / bias - extra) / _UNIT)
+        limit = min(limit, (bias_limit(chip) * layer.neuron.threshold / bias - extra) / UNIT)
     return int(limit)
-
-
-def _bias_limit(chip: ChipModel) -> int:
-    """Largest bias in voltage units."""
-    assert chip.bias_mantissa_max is not None and chip.bias_exponents is not None
-    return chip.bias_mantissa_max << chip.bias_exponents[1]
 
 
 def _readout_scale(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel) -> float:
@@ -232,78 +202,26 @@ def _readout_scale(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel
     assert chip.threshold_max is not None
     per_step = float(np.abs(layer.bias).max())
     for synapses in layer.synapses:
-        low, high = extreme_sums(synapses, 0, _highest(lowered, synapses))
-        per_step += max(-low, high) * _source_scale(lowered, synapses)
+        low, high = extreme_sums(synapses, 0, highest_input(lowered, synapses))
+        per_step += max(-low, high) * source_scale(lowered, synapses)
     decay = layer.neuron.decay
     steps = lowered.steps if decay == 1 else (1 - decay**lowered.steps) / (1 - decay)
-    bias_scale = float(np.abs(layer.bias).max()) * _UNIT / _bias_limit(chip)
+    bias_scale = float(np.abs(layer.bias).max()) * UNIT / bias_limit(chip)
     return float(max(per_step * steps / (_READOUT_HEADROOM * chip.threshold_max), bias_scale))
 
 
 def _roomy(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel, scale: float) -> float:
     """The scale, coarser where rounding alone (weights of half a unit, a decay near 1) would reach the threshold."""
     while True:
-        rounded = _fixed_layer(lowered, layer, chip, scale)
+        rounded = fixed_layer(lowered, layer, chip, scale)
         neurons = rounded.neurons
         assert isinstance(neurons, FixedPointNeurons)
         per_step = float(np.abs(neurons.bias).max())
         for synapses in rounded.synapses:
-            low, high = extreme_sums(synapses, 0, _highest(lowered, synapses))
-            per_step += max(-low, high) * _UNIT
+            low, high = extreme_sums(synapses, 0, highest_input(lowered, synapses))
+            per_step += max(-low, high) * UNIT
         decay = (DECAY_ONE - int(neurons.voltage_decay)) / DECAY_ONE
         steps = lowered.steps if decay == 1 else (1 - decay**lowered.steps) / (1 - decay)
-        if per_step * steps < int(neurons.threshold) * _UNIT:
+        if per_step * steps < int(neurons.threshold) * UNIT:
             return scale
         scale *= 1.1
-
-
-def _fixed_layer(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel, scale: float) -> Layer:
-    assert chip.threshold_max is not None
-    if isinstance(layer.neuron, LIF):
-        extra = 1 if layer.neuron.fires_at_threshold else 0
-        threshold = round((layer.neuron.threshold / scale * _UNIT - extra) / _UNIT)
-    else:
-        threshold = chip.threshold_max
-    mantissa, exponent = _bias(layer.bias * (_UNIT / scale), chip)
-    decay = DECAY_ONE - round(layer.neuron.decay * DECAY_ONE)
-    neurons = FixedPointNeurons(frozen_ints(decay), frozen_ints(threshold), mantissa, exponent)
-    return _layer(lowered, layer, chip, neurons, scale)
-
-
-def _bias(units: FloatArray, chip: ChipModel) -> tuple[IntArray, int]:
-    """(mantissa, exponent): the smallest exponent at which every mantissa fits."""
-    assert chip.bias_mantissa_max is not None and chip.bias_exponents is not None
-    for exponent in range(chip.bias_exponents[0], chip.bias_exponents[1] + 1):
-        mantissa = np.rint(units / 2**exponent).astype(np.int64)
-        if np.abs(mantissa).max() <= chip.bias_mantissa_max:
-            return frozen_ints(mantissa), exponent
-    limit = chip.bias_mantissa_max  # reached by rounding alone: the scales tried respect the limit itself
-    return frozen_ints(np.clip(mantissa, -limit, limit)), exponent
-
-
-# --- both ---------------------------------------------------------------------------------------------------------
-
-
-def _layer(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel, neurons: Neurons, scale: float) -> Layer:
-    synapses = tuple(_rounded(lowered, one, chip, scale) for one in layer.synapses)
-    return Layer(layer.name, layer.shape, synapses, neurons, scale, fires=isinstance(layer.neuron, LIF))
-
-
-def _rounded(lowered: LoweredNetwork, synapses: Synapses, chip: ChipModel, scale: float) -> Synapses:
-    exact = synapses.weight * (_source_scale(lowered, synapses) / scale)
-    weight = np.clip(np.rint(exact), -chip.weight_max, chip.weight_max).astype(np.int64)
-    return replace(synapses, weight=frozen_ints(weight))
-
-
-def _largest_weight(lowered: LoweredNetwork, layer: LoweredLayer) -> float:
-    """Largest |weight| × source scale; 1 where all weights are zero, so that a scale exists."""
-    largest = max(float(np.abs(one.weight).max()) * _source_scale(lowered, one) for one in layer.synapses)
-    return largest or 1.0
-
-
-def _source_scale(lowered: LoweredNetwork, synapses: Synapses) -> float:
-    return lowered.input.scale if synapses.source == INPUT else 1.0
-
-
-def _highest(lowered: LoweredNetwork, synapses: Synapses) -> int:
-    return int(2**lowered.input.bits - 1) if synapses.source == INPUT else 1

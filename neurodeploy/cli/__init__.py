@@ -11,7 +11,17 @@ import sys
 import typer
 
 from neurodeploy import __version__
-from neurodeploy.cli import catalogue, demonstrate, deploy, learn, population
+from neurodeploy.cli import (
+    catalogue,
+    comparing,
+    demonstrate,
+    deploy,
+    hardware,
+    importing,
+    inspecting,
+    learn,
+    population,
+)
 from neurodeploy.cli.console import fail, set_verbosity, show_tracebacks
 from neurodeploy.errors import NeurodeployError
 
@@ -50,9 +60,13 @@ app.command()(catalogue.doctor)
 app.command()(catalogue.chips)
 app.command()(catalogue.targets)
 app.command()(learn.train)
-app.command()(deploy.inspect)
+app.command("import")(importing.import_network)
+app.command()(inspecting.inspect)
 app.command()(deploy.export)
 app.command()(deploy.run)
+app.command()(comparing.compare)
+app.command()(hardware.deploy)
+app.command()(hardware.import_run)
 app.command()(population.sweep)
 app.command()(population.calibrate)
 app.command()(demonstrate.report)

@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -77,7 +77,8 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         raise NeurodeployError(f"{path}: {error}; the file is as it was before") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder is none, there is nothing to take away
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager

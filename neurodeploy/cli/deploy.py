@@ -1,45 +1,23 @@
-"""inspect, export, run: from model.pt to an artifact and the proof that a backend runs it as meant."""
+"""export, run: from model.pt to an artifact and the proof that a backend runs it as meant."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, say, write_text
-from neurodeploy.errors import NeurodeployError
+from neurodeploy.errors import NeurodeployError, UsageError
+
+if TYPE_CHECKING:
+    from neurodeploy.ir.artifact import Artifact
+    from neurodeploy.snn.model_file import Model
 
 TARGET = typer.Option(..., "--target", help="lava or rockpool; see `neurodeploy targets`.")
 CHIP = typer.Option(None, "--chip", help="Chip to quantise for, where it is not the target's own.")
-
-
-def inspect(
-    model: Path = typer.Argument(help="model.pt"),
-    target: str = TARGET,
-    chip: str = CHIP,
-    load: bool = typer.Option(False, "--load", help="Count additions and multiplications on the model's own samples."),
-    as_json: bool = AS_JSON,
-) -> None:
-    """Say whether a network fits a target, and what quantisation does to each layer; exit 3 where it does not fit."""
-    from neurodeploy.deployment import measure_load, prepare
-    from neurodeploy.snn.model_file import load_model
-
-    loaded = load_model(model)
-    prepared = prepare(loaded, target, chip)
-    measured = measure_load(loaded, prepared) if load else None
-    if as_json:
-        content = {"fits": True, "rounding": prepared.rounding, "warnings": prepared.warnings}
-        print_json(content if measured is None else content | {"load": measured})
-        return
-    print_table(prepared.rounding)
-    if measured is not None:
-        _print_load(measured)
-    for warning in prepared.warnings:
-        typer.echo(f"warning: {warning}")
-    typer.echo(f"fits {target}: yes")
 
 
 def export(
@@ -47,48 +25,82 @@ def export(
     target: str = TARGET,
     chip: str = CHIP,
     output: Path = typer.Option(None, "-o", "--output", help="Folder to write; by default beside the model."),
+    bundle: bool = typer.Option(False, "--bundle", help="Lava: also OUTPUT/bundle, for an INRC machine (Loihi 2)."),
+    virtual_chip: int = typer.Option(
+        None, "--virtual-chip", min=0, help="Export this virtual chip's own numbers; its noise by --with."
+    ),
+    noise: list[str] = typer.Option([], "--with", help="Of --virtual-chip: mismatch=0.2, a preset; repeatable."),
+    seed: int = typer.Option(0, "--seed", min=0, help="Of --virtual-chip, as in `sweep`."),
     as_json: bool = AS_JSON,
 ) -> None:
     """Quantise a network and write an artifact folder; the vendor's package need not be installed."""
-    from neurodeploy.deployment import export_model
+    from neurodeploy.deployment import AsChip, export_model
     from neurodeploy.snn.model_file import load_model
+    from neurodeploy.sweep.plan import parse_noise
 
+    if noise and virtual_chip is None:
+        raise UsageError("--with: is for --virtual-chip, the number of the chip that is exported")
+    if bundle and virtual_chip is not None:
+        raise UsageError("--bundle: takes the nominal network to a chip, which has a mismatch of its own")
+    as_chip = None if virtual_chip is None else AsChip(parse_noise(noise), virtual_chip, seed)
     folder = output or model.with_name(f"{model.stem}-{target}")
-    artifact, omitted = export_model(load_model(model), target, folder, chip)
+    loaded = load_model(model)
+    if bundle:
+        _check_bundle(loaded, target, chip)
+    artifact, omitted = export_model(loaded, target, folder, chip, as_chip)
+    notes = _write_bundle(artifact, folder, model.stem) if bundle else []
     files = sorted(path.name for path in folder.iterdir())
     warnings = artifact.facts["warnings"]
     if as_json:
-        print_json({"folder": str(folder), "files": files, "omitted": omitted, "warnings": warnings})
+        content = {"folder": str(folder), "files": files, "omitted": omitted, "warnings": warnings}
+        print_json(content | ({"bundle_notes": notes} if bundle else {}))
         return
     typer.echo(f"{folder}: {', '.join(files)}")
     for reason in omitted:
         typer.echo(f"left out: {reason}")
     for warning in warnings:
         typer.echo(f"warning: {warning}")
+    for note in notes:
+        typer.echo(f"bundle: {note}")
     say(f"next: neurodeploy run {folder} --backend {target}")
 
 
 def run(
-    artifact: Path = typer.Argument(help="Folder made by `neurodeploy export`."),
+    artifact: Path = typer.Argument(help="Folder made by `neurodeploy export`, or a .net file of lava-dl."),
     backend: str = typer.Option("engine", "--backend", help="reference, engine, or a target such as lava."),
-    data: str = typer.Option(None, "--data", help="Test images of a data set; by default the artifact's own samples."),
+    data: str = typer.Option(
+        None, "--data", help="Test samples of a data set or .npz; by default the artifact's own, or random ones."
+    ),
     data_root: str = typer.Option(None, "--data-root", help="Folder with the data set's files."),
     samples: int = typer.Option(None, "--samples", min=1, help="How many samples."),
+    steps: int = typer.Option(None, "--steps", min=1, help="Of a .net file: time steps per sample."),
+    input_bits: int = typer.Option(None, "--input-bits", min=1, help="Of a .net file: 1 for spikes, up to 8."),
+    encoding: str = typer.Option("direct", "--encoding", help="Of a .net file's --data: direct, rate or latency."),
     output: Path = typer.Option(None, "-o", "--output", help="JSON file to write as well."),
     as_json: bool = AS_JSON,
 ) -> None:
-    """Run an artifact on a backend and compare every spike and voltage with the reference; exit 1 where they differ."""
+    """Run an artifact or .net file on a backend, and compare all spikes and voltages with the reference; exit 1 where
+    they differ."""
     from neurodeploy.deployment import prove, test_inputs
-    from neurodeploy.ir.artifact import load_artifact
+    from neurodeploy.importing.loading import known_encoding, load_program
 
-    loaded = load_artifact(artifact)
-    inputs = None
-    if data is not None:
-        inputs = test_inputs(loaded, data, data_root, samples)
-    elif samples is not None and samples < len(loaded.golden.labels):
-        static = loaded.golden.inputs.ndim == len(loaded.program.input.shape) + 1
-        inputs = loaded.golden.inputs[:samples] if static else loaded.golden.inputs[:, :samples]
-    proof = prove(loaded, backend, inputs)
+    how = known_encoding(encoding)
+    loaded = load_program(artifact, steps, input_bits)
+    for warning in loaded.warnings:
+        say(f"warning: {warning}")
+    if loaded.artifact is None:
+        from neurodeploy.programs import choose_samples, prove_program
+
+        proof = prove_program(loaded.program, backend, choose_samples(loaded.program, data, data_root, samples, how))
+    else:
+        golden = loaded.artifact.golden
+        inputs = None
+        if data is not None:
+            inputs = test_inputs(loaded.artifact, data, data_root, samples)
+        elif samples is not None and samples < len(golden.labels):
+            static = golden.inputs.ndim == len(loaded.program.input.shape) + 1
+            inputs = golden.inputs[:samples] if static else golden.inputs[:, :samples]
+        proof = prove(loaded.artifact, backend, inputs)
     if output is not None:
         write_text(output, json.dumps(proof, indent=2))
     if as_json:
@@ -102,23 +114,28 @@ def run(
         )
 
 
-def _print_load(load: dict[str, Any]) -> None:
-    typer.echo(f"\nload per sample, mean of {load['samples']} samples, {load['steps']} steps")
-    for name in ("totals", "weights", "neurons"):
-        print_table(load[name])
-        typer.echo("")
-    seconds = load["training_seconds"]
-    typer.echo(f"learnable parameters: {load['learnable_parameters']}")
-    typer.echo(f"training: {'-' if seconds is None else f'{seconds:.0f} s'}")
-    for name, value in load["neurobench"].items():
-        shown = ", ".join(f"{key} {part:.6g}" for key, part in value.items()) if isinstance(value, dict) else value
-        typer.echo(f"{name}: {'-' if shown is None else shown}")
-    typer.echo("")
+def _check_bundle(model: Model, target: str, chip: str | None) -> None:
+    """Before anything is written: whether Loihi 2 itself can take the network."""
+    from neurodeploy.deployment import prepare
+    from neurodeploy.export.bundle import check
+
+    if target != "lava":
+        raise UsageError(f"--bundle: only for --target lava, this is {target}")
+    check(prepare(model, target, chip).program)
+
+
+def _write_bundle(artifact: Artifact, folder: Path, name: str) -> list[str]:
+    from neurodeploy.export.bundle import FOLDER, write_bundle
+
+    return write_bundle(artifact, folder / FOLDER, name)
 
 
 def _print_proof(proof: dict[str, Any]) -> None:
     typer.echo(f"{proof['backend']} {proof['version']}, chip {proof['chip']}, {proof['samples']} samples")
     print_table(proof["layers"])
+    if "inputs" in proof:
+        right = "" if proof["accuracy"] is None else f"; the reference is right in {100 * proof['accuracy']:.2f} %"
+        typer.echo(f"inputs: {proof['inputs']}{right}")
     for variant in proof["variants"]:
         typer.echo(
             f"{variant['name']} ({variant['title']}): {variant['mismatched_spikes']} of {variant['spikes_compared']} "

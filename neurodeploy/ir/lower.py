@@ -15,9 +15,11 @@ from neurodeploy.errors import UsageError
 from neurodeploy.ir.arrays import FloatArray, Shape, frozen_floats
 from neurodeploy.ir.network import Edge, Network
 from neurodeploy.ir.nodes import (
+    FIRING,
     LIF,
     AvgPool2d,
     Conv2d,
+    CubaLIF,
     Flatten,
     Input,
     Linear,
@@ -26,7 +28,7 @@ from neurodeploy.ir.nodes import (
     SumPool2d,
 )
 from neurodeploy.ir.program import INPUT, ReadoutKind
-from neurodeploy.ir.synapses import ConvSynapses, DenseSynapses, Synapses, Weights
+from neurodeploy.ir.synapses import DELAY_MAX, ConvSynapses, DenseSynapses, Synapses, Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +36,14 @@ class LoweredLayer:
     """A layer before quantisation: float synapses, the bias per neuron, and the neuron node.
 
     Attributes:
-        bias: shape of the layer, unit of potential per step.
+        bias: shape of the layer, unit of potential per step; it acts on the potential, behind a current.
     """
 
     name: str
     shape: Shape
     synapses: tuple[Synapses, ...]
     bias: FloatArray
-    neuron: LIF | MembraneReadout
+    neuron: LIF | CubaLIF | MembraneReadout
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +65,7 @@ def lower(network: Network) -> LoweredNetwork:
     layers = []
     for name in network.order:
         node = network.nodes[name]
-        if isinstance(node, LIF | MembraneReadout):
+        if isinstance(node, LIF | CubaLIF | MembraneReadout):
             layers.append(_lower_layer(network, name, node))
     readout = network.nodes[network.readout]
     kind: ReadoutKind = "membrane" if isinstance(readout, MembraneReadout) else "spike_count"
@@ -75,7 +77,7 @@ def lower(network: Network) -> LoweredNetwork:
     return LoweredNetwork(network.input, tuple(layers), kind, network.steps)
 
 
-def _lower_layer(network: Network, name: str, node: LIF | MembraneReadout) -> LoweredLayer:
+def _lower_layer(network: Network, name: str, node: LIF | CubaLIF | MembraneReadout) -> LoweredLayer:
     shape = network.shapes[name]
     synapses = tuple(_fold(network, chain, name) for chain in _chains(network, name))
     bias = np.zeros(shape)
@@ -107,7 +109,7 @@ def _chains(network: Network, name: str) -> Iterator[list[Edge]]:
     while pending:
         path = pending.pop()
         source = network.nodes[path[0].source]
-        if isinstance(source, LIF | Input):
+        if isinstance(source, (*FIRING, Input)):
             yield path
         elif isinstance(source, MembraneReadout | SpikeCountReadout):
             raise UsageError(f"node {path[0].source}: a readout feeds nothing")
@@ -120,8 +122,8 @@ def _fold(network: Network, path: list[Edge], target: str) -> Synapses:
     source, names = path[0].source, [edge.target for edge in path[:-1]]
     delay = sum(edge.delay for edge in path)
     described = " -> ".join([source, *names, target])
-    if delay > 1:
-        raise UsageError(f"{described}: more than one step of delay")
+    if delay > DELAY_MAX:
+        raise UsageError(f"{described}: {delay} steps of delay, at most {DELAY_MAX}")
     pool, divisor, flat, weighted = 1, 1.0, False, ""
     for name in names:
         node = network.nodes[name]

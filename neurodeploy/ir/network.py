@@ -10,15 +10,17 @@ from types import MappingProxyType
 
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.arrays import Shape
-from neurodeploy.ir.nodes import LIF, READOUTS, Input, Node, SpikeCountReadout
+from neurodeploy.ir.nodes import FIRING, READOUTS, Input, Node, SpikeCountReadout
+from neurodeploy.ir.synapses import DELAY_MAX
 
 
 @dataclass(frozen=True)
 class Edge:
     """A connection; several edges into one node add up.
 
-    With `delay` 1 the target sees what the source put out one step earlier, which is how recurrence is written. Before
-    the first step all neurons put out 0, and weights act on that: a bias on the way is there from step 1 on.
+    With `delay` d, 0 to 62, the target sees what the source put out d steps earlier; recurrence is written with delay 1
+    (or more). Before the first step all neurons put out 0, and weights act on that: a bias on the way is there from
+    step 1 on.
     """
 
     source: str
@@ -26,8 +28,8 @@ class Edge:
     delay: int = 0
 
     def __post_init__(self) -> None:
-        if self.delay not in (0, 1):
-            raise UsageError(f"edge {self.source} -> {self.target}: delay {self.delay}, allowed are 0 and 1")
+        if not 0 <= self.delay <= DELAY_MAX:
+            raise UsageError(f"edge {self.source} -> {self.target}: delay {self.delay}, allowed are 0 to {DELAY_MAX}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,7 @@ class Network:
         edges: the connections.
         steps: number of time steps T for which the network was made.
         shapes: name -> output shape, inferred.
-        order: the names, each after its sources (edges with delay 1 do not count).
+        order: the names, each after its sources (edges with a delay do not count).
 
     Raises:
         UsageError: naming the node, where shapes do not fit, a name is unknown, or a cycle has no delay.
@@ -90,8 +92,10 @@ class Network:
                 raise UsageError(f"node {name}: a readout has no outgoing edges")
             if isinstance(node, SpikeCountReadout):
                 arriving = self.incoming(name)
-                if len(arriving) != 1 or arriving[0].delay or not isinstance(self.nodes[arriving[0].source], LIF):
-                    raise UsageError(f"node {name}: a spike-count readout reads exactly one LIF node, without delay")
+                if len(arriving) != 1 or arriving[0].delay or not isinstance(self.nodes[arriving[0].source], FIRING):
+                    raise UsageError(
+                        f"node {name}: a spike-count readout reads exactly one LIF or CubaLIF node, without delay"
+                    )
 
     def _topological_order(self) -> tuple[str, ...]:
         before = {name: [e.source for e in self.incoming(name) if e.delay == 0] for name in self.nodes}

@@ -145,10 +145,39 @@ class LIF:
 
     def __post_init__(self) -> None:
         _check_decay(self.decay)
-        if not (np.isfinite(self.threshold) and self.threshold > 0):
-            raise UsageError(f"threshold {self.threshold}: must be finite and positive")
-        if self.reset not in RESETS:
-            raise UsageError(f"reset {self.reset!r}: allowed are {', '.join(RESETS)}")
+        _check_firing(self.threshold, self.reset)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """One neuron per input value."""
+        return shape
+
+
+@dataclass(frozen=True, eq=False)
+class CubaLIF:
+    """Leaky integrate-and-fire neurons with a synaptic current (current-based, CUBA).
+
+    What arrives is x[t] = s[t] + b: b is what the nodes before put out while all neurons and inputs are silent (their
+    biases), s[t] the rest. The current filters s only, as chips do: a bias acts on the potential (Lava's bias_mant, and
+    how lava-dl's netx reads a bias).
+
+        i[t] = current_decay * i[t-1] + s[t]
+        reset "zero":      u[t] = decay * u[t-1] * (1 - o[t-1]) + i[t] + b;  o[t] = 1 if u[t] > threshold
+        reset "subtract":  u[t] = decay * (u[t-1] - threshold * o[t-1]) + i[t] + b
+
+    with i[0] = u[0] = o[0] = 0. A spike leaves the current as it is. With `current_decay` 0 it is the node `LIF`.
+    """
+
+    decay: float
+    current_decay: float
+    threshold: float
+    reset: Reset = "zero"
+    fires_at_threshold: bool = False
+
+    def __post_init__(self) -> None:
+        _check_decay(self.decay)
+        if not 0 <= self.current_decay <= 1:  # NaN fails too
+            raise UsageError(f"current decay {self.current_decay}: must lie in [0, 1]")
+        _check_firing(self.threshold, self.reset)
 
     def output_shape(self, shape: Shape) -> Shape:
         """One neuron per input value."""
@@ -178,7 +207,8 @@ class SpikeCountReadout:
         return _class_shape(shape)
 
 
-Node = Input | Conv2d | Linear | SumPool2d | AvgPool2d | Flatten | LIF | MembraneReadout | SpikeCountReadout
+Node = Input | Conv2d | Linear | SumPool2d | AvgPool2d | Flatten | LIF | CubaLIF | MembraneReadout | SpikeCountReadout
+FIRING = (LIF, CubaLIF)
 READOUTS = (MembraneReadout, SpikeCountReadout)
 
 
@@ -227,6 +257,13 @@ def _finite(what: str, values: FloatArray, dimensions: int) -> FloatArray:
 def _check_decay(decay: float) -> None:
     if not 0 < decay <= 1:  # NaN fails too
         raise UsageError(f"decay {decay}: must lie in (0, 1]")
+
+
+def _check_firing(threshold: float, reset: str) -> None:
+    if not (np.isfinite(threshold) and threshold > 0):
+        raise UsageError(f"threshold {threshold}: must be finite and positive")
+    if reset not in RESETS:
+        raise UsageError(f"reset {reset!r}: allowed are {', '.join(RESETS)}")
 
 
 def _pooled_shape(shape: Shape, kernel: int) -> Shape:

@@ -32,6 +32,7 @@ _CLASSES: dict[str, type[Any]] = {
         nodes.AvgPool2d,
         nodes.Flatten,
         nodes.LIF,
+        nodes.CubaLIF,
         nodes.MembraneReadout,
         nodes.SpikeCountReadout,
         program.Program,

@@ -11,19 +11,15 @@ import pandas as pd
 from neurodeploy.hw_models import chips as chip_catalogue
 from neurodeploy.report.data import CELL, GAMMA_PREFIX, RATE_PREFIX, SEPARATOR, WITH, ReportData, quantized_accuracies
 from neurodeploy.report.drawing import HEIGHT, Figure, chart_of, colours, end_labels, figure, in_words, lines
+from neurodeploy.report.quantities import Quantity, quantity_of
 
 BEFORE, AFTER, NOMINAL = "#D55E00", "#0072B2", "#555555"
 NOMINAL_STATE = "no noise"
 STATES = {False: "not calibrated", True: "calibrated"}
-NOISES = {
-    "mismatch": ("mismatch of thresholds and decays", "% of nominal"),
-    "weight_mismatch": ("mismatch of weights", "% of nominal"),
-    "thermal": ("thermal noise on the input of every step", "% of threshold"),
-}
 DOTS_PER_POINT = 200
 POINT_TOOLTIP = [
     alt.Tooltip("state:N", title="chips"),
-    alt.Tooltip("level:Q", title="level (%)", format=".4~g"),
+    alt.Tooltip("level:Q", title="level", format=".4~g"),
     alt.Tooltip("accuracy_mean:Q", title="mean (%)", format=".2f"),
     alt.Tooltip("ci_low:Q", title="95 % interval from (%)", format=".2f"),
     alt.Tooltip("ci_high:Q", title="to (%)", format=".2f"),
@@ -34,7 +30,7 @@ POINT_TOOLTIP = [
 DOT_TOOLTIP = [
     alt.Tooltip("state:N", title="chip"),
     alt.Tooltip("chip_id:Q", title="chip id", format="d"),
-    alt.Tooltip("level:Q", title="level (%)", format=".4~g"),
+    alt.Tooltip("level:Q", title="level", format=".4~g"),
     alt.Tooltip("accuracy:Q", title="accuracy (%)", format=".2f"),
 ]
 
@@ -135,18 +131,18 @@ def rate_figures(data: ReportData) -> list[Figure]:
 
 
 def _accuracy_figure(data: ReportData, chip: str, noise: str, rows: pd.DataFrame, domain: list[float]) -> Figure:
-    table = _in_percent(rows)
+    axis, _, fixed = noise.partition(WITH)
+    quantity = quantity_of(axis)
+    table = _in_percent(rows, quantity.factor)
     levels = [float(level) for level in sorted(table["level"].unique())]
     span = levels[-1] - levels[0] or 10.0
     margin = 0.04 * span if len(levels) > 1 else span / 2
     edges = [levels[0] - margin, levels[-1] + margin]
-    axis, _, fixed = noise.partition(WITH)
-    what, unit = NOISES.get(axis, (axis.replace("_", " "), "% of nominal"))
 
     def x(field: str) -> alt.X:
         scale = alt.Scale(domain=edges, nice=False, zero=False)
         axis = alt.Axis(values=levels, grid=False, labelOverlap=True, format=".4~g")
-        return alt.X(f"{field}:Q", title=f"{what} (standard deviation, {unit})", scale=scale, axis=axis)
+        return alt.X(f"{field}:Q", title=f"{quantity.title} ({quantity.unit})", scale=scale, axis=axis)
 
     def y(field: str) -> alt.Y:
         return alt.Y(f"{field}:Q", title="test accuracy (%)", scale=alt.Scale(domain=domain, nice=False))
@@ -162,7 +158,7 @@ def _accuracy_figure(data: ReportData, chip: str, noise: str, rows: pd.DataFrame
     tail = base.mark_line(strokeDash=[5, 4], strokeWidth=1.5, point={"shape": "stroke", "size": 80, "filled": False})
     mean = base.mark_line(strokeWidth=2.2, point={"size": 42, "filled": True, "opacity": 1})
     layers = []
-    dots, left_out = _dots(data.chips, chip, noise, span)
+    dots, left_out = _dots(data.chips, chip, noise, span, quantity.factor)
     if not dots.empty:
         circles = chart_of(dots).mark_circle(size=13, opacity=0.22)
         layers.append(circles.encode(x=x("place"), y=y("accuracy"), color=colour, tooltip=DOT_TOOLTIP))
@@ -184,8 +180,8 @@ def _accuracy_figure(data: ReportData, chip: str, noise: str, rows: pd.DataFrame
         end_labels(ends, domain, HEIGHT).encode(x=x("level"), y=y("y"), color=colour),
     ]
     counts = f"{count_range(rows['n_chips'])} virtual chips × {count_range(rows['n_samples'])} samples"
-    subtitle = f"{counts} · {_evidence(rows)}"
-    description = f"Mean test accuracy: {_accuracy_words(table)}."
+    subtitle = f"{counts} · {_evidence(rows, quantity)}"
+    description = f"Mean test accuracy: {_accuracy_words(table, quantity)}."
     notes = []
     model = chip_catalogue().get(chip.partition(SEPARATOR)[0])
     if model is not None and model.fixed_point:
@@ -195,7 +191,7 @@ def _accuracy_figure(data: ReportData, chip: str, noise: str, rows: pd.DataFrame
     name = f"accuracy-{_slug(chip)}-{_slug(noise)}"
     return figure(
         name,
-        f"{chip}: {what}{f'{WITH}{fixed}' if fixed else ''}",
+        f"{chip}: {quantity.title}{f'{WITH}{fixed}' if fixed else ''}",
         subtitle,
         alt.layer(*layers),
         description,
@@ -203,24 +199,30 @@ def _accuracy_figure(data: ReportData, chip: str, noise: str, rows: pd.DataFrame
     )
 
 
-def _evidence(rows: pd.DataFrame) -> str:
+def _evidence(rows: pd.DataFrame, quantity: Quantity) -> str:
     """What the points rest on, with the levels where not all rest on the same."""
     found = {
-        str(label): sorted(100 * points["level"].unique()) for label, points in rows.groupby("evidence", sort=False)
+        str(label): sorted(quantity.factor * points["level"].unique())
+        for label, points in rows.groupby("evidence", sort=False)
     }
     if len(found) == 1:
         return next(iter(found))
     spans = {label: [f"{level:.4g}" for level in dict.fromkeys((at[0], at[-1]))] for label, at in found.items()}
-    return ", ".join(f"{label} at {' to '.join(span)}\u00a0%" for label, span in spans.items())
+    return ", ".join(f"{label} at {' to '.join(span)}{quantity.short}" for label, span in spans.items())
 
 
-def _in_percent(rows: pd.DataFrame) -> pd.DataFrame:
-    columns = ["level", "accuracy_mean", "accuracy_p05", "accuracy_min", "ci_low", "ci_high"]
+def _in_percent(rows: pd.DataFrame, factor: float) -> pd.DataFrame:
+    """Accuracies in percent, levels times the factor of their axis."""
+    columns = ["accuracy_mean", "accuracy_p05", "accuracy_min", "ci_low", "ci_high"]
     percent = (100 * rows[columns]).round(6)
-    return percent.assign(state=rows["calibrated"].map(lambda flag: STATES[bool(flag)]), n_chips=rows["n_chips"])
+    return percent.assign(
+        level=(factor * rows["level"]).round(6),
+        state=rows["calibrated"].map(lambda flag: STATES[bool(flag)]),
+        n_chips=rows["n_chips"],
+    )
 
 
-def _dots(chips: pd.DataFrame, chip: str, noise: str, span: float) -> tuple[pd.DataFrame, bool]:
+def _dots(chips: pd.DataFrame, chip: str, noise: str, span: float, factor: float) -> tuple[pd.DataFrame, bool]:
     """Single chips beside their point, those before calibration to the left; whether some were left out."""
     if chips.empty:
         return chips, False
@@ -230,7 +232,7 @@ def _dots(chips: pd.DataFrame, chip: str, noise: str, span: float) -> tuple[pd.D
     side = drawn["calibrated"].map(lambda flag: 1.0 if flag else -1.0) * (
         0.013 if own["calibrated"].nunique() > 1 else 0.0
     )
-    level = 100 * drawn["level"]
+    level = factor * drawn["level"]
     dots = pd.DataFrame(
         {
             "level": level,
@@ -251,10 +253,10 @@ def _accuracy_ends(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([mean, tail])[["level", "y", "state", "text"]].assign(level=table["level"].max())
 
 
-def _accuracy_words(table: pd.DataFrame) -> str:
+def _accuracy_words(table: pd.DataFrame, quantity: Quantity) -> str:
     parts = []
     for state, rows in table.groupby("state", sort=False):
-        points = [f"{mean:.1f}\u00a0% at level {level:g}\u00a0%" for mean, level in _ends(rows)]
+        points = [f"{mean:.1f}\u00a0% at level {level:g}{quantity.short}" for mean, level in _ends(rows)]
         tail = rows["accuracy_p05"].iloc[-1]
         parts.append(f"{state} {', '.join(points)} (5th percentile {tail:.1f}\u00a0%)")
     return "; ".join(parts)

@@ -12,6 +12,7 @@ import pandas as pd
 from neurodeploy.errors import FileFormatError, UsageError
 from neurodeploy.ir.artifact import is_artifact, load_artifact
 from neurodeploy.report.data import CELL, SEPARATOR, WITH, ReportData
+from neurodeploy.report.imported import imported_runs
 from neurodeploy.snn.model_file import Model, load_model
 from neurodeploy.sweep.store import open_existing
 
@@ -19,7 +20,7 @@ SUMMARY = "summary.json"
 
 
 def collect(folder: Path) -> ReportData:
-    """What a folder holds: model.pt, summary.json, studies (*.sqlite), proofs (proof-*.json), artifacts.
+    """What a folder holds: model.pt, summary.json, studies (*.sqlite), proofs (proof-*.json), artifacts, runs.
 
     Raises:
         UsageError: where there is nothing to report; FileFormatError naming a damaged file.
@@ -27,8 +28,11 @@ def collect(folder: Path) -> ReportData:
     models = [load_model(path) for path in sorted(folder.glob("*.pt"))]
     studies = sorted(folder.glob("*.sqlite"))
     proofs = [_read_json(path) for path in sorted(folder.glob("proof-*.json"))]
-    if not models and not studies and not proofs:
-        raise UsageError(f"{folder}: no *.pt, *.sqlite or proof-*.json there; name the folder of a run")
+    imported = imported_runs(folder) if folder.is_dir() else []
+    if not models and not studies and not proofs and not imported:
+        raise UsageError(
+            f"{folder}: no *.pt, *.sqlite or proof-*.json there, and no imported run; name the folder of a run"
+        )
     if len(models) > 1 or len(studies) > 1:
         raise UsageError(f"{folder}: {len(models)} models and {len(studies)} studies; keep one of each per folder")
     chips, curves, calibration = _study(studies[0]) if studies else (pd.DataFrame(),) * 3
@@ -45,6 +49,7 @@ def collect(folder: Path) -> ReportData:
         proofs=proofs,
         rounding=_rounding(folder),
         calibration=calibration,
+        imported=imported,
     )
 
 

@@ -87,6 +87,7 @@ class ReportData:
         rounding: what quantisation did to each layer.
         calibration: one row per (chip, noise, level); `recovered` is the share of the lost accuracy that came back, NaN
             where nothing was lost.
+        imported: descriptions of runs that came back from elsewhere (`neurodeploy.recorded_run.read_description`).
     """
 
     title: str
@@ -97,6 +98,7 @@ class ReportData:
     proofs: Sequence[Mapping[str, Any]] = ()
     rounding: pd.DataFrame = field(default_factory=pd.DataFrame)
     calibration: pd.DataFrame = field(default_factory=pd.DataFrame)
+    imported: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
         troubles = [trouble for name in COLUMNS for trouble in _troubles(name, getattr(self, name))]

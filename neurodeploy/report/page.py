@@ -23,6 +23,7 @@ from neurodeploy.errors import UsageError
 from neurodeploy.report import charts, tables
 from neurodeploy.report.data import ReportData
 from neurodeploy.report.drawing import Figure
+from neurodeploy.report.imported import imported_table
 
 VEGA_LITE = alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
 PNG_SCALE = 2.0
@@ -134,6 +135,7 @@ def _tables(data: ReportData) -> dict[str, Any]:
         "proofs": tables.proof_table(data),
         "layers": tables.layer_table(data),
         "variants": tables.variant_table(data),
+        "imported": imported_table(data.imported),
         "rounding": tables.rounding_table(data),
         "evidence": tables.evidence_table(data),
         "counts": tables.count_table(data),

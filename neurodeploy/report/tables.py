@@ -207,12 +207,14 @@ def rounding_table(data: ReportData) -> Table:
 
 
 def evidence_table(data: ReportData) -> Table:
-    """The labels that say what a number rests on, and which chips carry them here."""
+    """The labels that say what a number rests on, and which chips and runs carry them here."""
     used: dict[str, list[str]] = {label: [] for label in EVIDENCE}
     for row in _rows(data.curves):
         chips = used.setdefault(str(row["evidence"]), [])
         if str(row["chip"]) not in chips:
             chips.append(str(row["chip"]))
+    for described in data.imported:
+        used.setdefault(str(described["evidence"]), []).append(f"run {described['name']}")
     rows = tuple(
         (label, EVIDENCE.get(label, "not a label of ours."), ", ".join(chips) or "nothing here")
         for label, chips in used.items()

@@ -11,6 +11,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from neurodeploy.hw_models.random import INTEGERS_PER_BLOCK, NORMALS_PER_BLOCK, normal_table, stream_key
 
@@ -80,28 +81,33 @@ def _blocks(first: int, count: int, *name: int | str, device: torch.device | str
 
 def _stacked_blocks(first: int, count: int, names: Sequence[Name], device: torch.device | str) -> torch.Tensor:
     """(streams, count, 4) words, int64 with the bits of uint64, from the block `first` of every stream on."""
-    keys = torch.from_numpy(np.stack([stream_key(*name) for name in names]).view(np.int64)).to(device)
-    key0, key1 = keys[:, :1], keys[:, 1:]
+    keys = np.stack([stream_key(*name) for name in names], axis=1).view(np.int64)
+    key, weyl = _pair(keys, device), _pair([_signed(word) for word in _WEYL], device)
+    factors = _pair([_signed(word) for word in _MULTIPLIERS], device)
+    # Words 0 and 2, which are multiplied, and words 1 and 3; each pair is one tensor, for half as many operations.
+    even = torch.zeros((2, len(names), count), dtype=torch.int64, device=device)
+    odd = torch.zeros_like(even)
     # NumPy counts up before it draws. Counters past 2^63 are not reached.
-    counter = torch.arange(first + 1, first + 1 + count, dtype=torch.int64, device=device)
-    zeros = torch.zeros((), dtype=torch.int64, device=device)
-    words = [counter, zeros, zeros, zeros]
+    even[0] = torch.arange(first + 1, first + 1 + count, dtype=torch.int64, device=device)
     for _ in range(_ROUNDS):
-        high0, low0 = _product(words[0], _MULTIPLIERS[0])
-        high1, low1 = _product(words[2], _MULTIPLIERS[1])
-        words = [high1 ^ words[1] ^ key0, low1, high0 ^ words[3] ^ key1, low0]
-        key0, key1 = key0 + _signed(_WEYL[0]), key1 + _signed(_WEYL[1])
-    return torch.stack(words, dim=-1)
+        high, low = _product(even, factors)
+        even, odd = high.flip(0) ^ odd ^ key, low.flip(0)
+        key = key + weyl
+    return torch.stack((even[0], odd[0], even[1], odd[1]), dim=-1)
 
 
-def _product(values: torch.Tensor, factor: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(high, low) words of values * factor, both as unsigned 64-bit numbers."""
+def _pair(values: Sequence[int] | NDArray[np.int64], device: torch.device | str) -> torch.Tensor:
+    """(2,) or (2, streams) -> (2, 1 or streams, 1)"""
+    return torch.from_numpy(np.array(values, dtype=np.int64).reshape(2, -1, 1)).to(device)
+
+
+def _product(values: torch.Tensor, factors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(high, low) words of values * factors, all as unsigned 64-bit numbers (Warren, Hacker's Delight, section 8-2)."""
     low, high = values & _LOW, (values >> 32) & _LOW
-    factor_low, factor_high = factor & _LOW, factor >> 32
-    lows, cross, crossed = low * factor_low, high * factor_low, low * factor_high
-    middle = ((lows >> 32) & _LOW) + (cross & _LOW) + (crossed & _LOW)
-    carried = ((crossed >> 32) & _LOW) + ((cross >> 32) & _LOW) + (middle >> 32)
-    return high * factor_high + carried, values * _signed(factor)
+    factors_low, factors_high = factors & _LOW, (factors >> 32) & _LOW
+    first = high * factors_low + (((low * factors_low) >> 32) & _LOW)
+    second = low * factors_high + (first & _LOW)
+    return high * factors_high + ((first >> 32) & _LOW) + ((second >> 32) & _LOW), values * factors
 
 
 def _signed(word: int) -> int:

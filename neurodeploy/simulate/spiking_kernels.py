@@ -1,8 +1,9 @@
 """The loops of the event-driven engine, compiled by numba: adding up what spikes bring, and the neurons of a row.
 
 Sums are integers, so that their order does not matter; neurons compute in double precision, operation for operation
-as `simulate.reference` does, neither fused nor reordered. Every array is whole and comes with the place of its first value:
-places are unsigned, which spares numba the question whether they count from the end, and a view costs more than a row.
+as `simulate.reference` does, neither fused nor reordered. Every array is whole and comes with the place of its first
+value: places are unsigned, which spares numba the question whether they count from the end, and a view costs more than
+a row.
 """
 
 # Numba compiles these functions from their argument types; annotations would not be read.
@@ -80,8 +81,7 @@ def add_taps(sums, weights, base, listed, count, place, channels, taps, first_ta
         channels: of the source, innermost.
         taps: from `first_tap` on, for each pixel where in `targets` and `rows` its taps begin, then their end.
         targets, rows: of every tap, where in the sums it lands and where in `weights` its row begins for channel 0.
-        geometry: (values of a row, from a channel's rows to the next channel's, channels of a group on this side, on the
-            other).
+        geometry: (values of a row, from a channel's rows to the next one's, channels of a group here and there).
     """
     run, row_step, inside, outside = geometry
     for k in range(count):

@@ -22,7 +22,8 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
     except (RuntimeError, TypeError) as error:
         raise _unknown(name) from error
-    if device.type not in ("cpu", "cuda"):  # others have no double precision, or nobody has compared them
+    # Others have no double precision, or nobody has compared them.
+    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index is not None):
         raise _unknown(name)
     if device.type == "cuda":
         if not torch.cuda.is_available():

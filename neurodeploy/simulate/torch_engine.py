@@ -230,7 +230,12 @@ def _bytes(program: Program, noises: Sequence[DynamicNoise | None]) -> tuple[int
     weights, kept, greediest = 0, program.steps * int(np.prod(program.input.shape)), 0
     for layer in program.layers:
         neurons = int(np.prod(layer.shape))
-        kept += neurons * (2 * _WORD + reach[layer.name] + 2 + 4 * FLICKER_ROWS * flicker)
+        kept += neurons * (
+            3 * _WORD  # current, potential, what a static input brings
+            + reach[layer.name]
+            + 2
+            + 4 * FLICKER_ROWS * flicker
+        )
         windows = 0
         for one in layer.synapses:
             source = int(np.prod(program.shapes[one.source]))

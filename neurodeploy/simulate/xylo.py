@@ -120,7 +120,8 @@ def run(network: XyloNetwork, inputs: Array) -> XyloRecording:
         steps.append((spikes, current, potential, spikes_out, current_out[..., 0], potential_out))
     kinds = (np.uint8, np.int16, np.int16) * 2
     stacked = [np.stack(part).astype(kind) for part, kind in zip(zip(*steps, strict=True), kinds, strict=True)]
-    return XyloRecording(*stacked, readout=summed(network, stacked[3], stacked[5]), saturated=saturated)
+    readout = summed(network, stacked[3], stacked[5])
+    return XyloRecording(*stacked, readout, saturated)  # type: ignore[call-arg]  # six arrays
 
 
 def summed(network: XyloNetwork, output_spikes: Array, output_potentials: Array) -> IntArray:
@@ -172,4 +173,4 @@ def saturate(state: Array) -> Array:
 
 def limit(state: Array) -> NDArray[np.bool_]:
     """Where a register stands at one of its limits."""
-    return (state == STATE_MAX) | (state == STATE_MIN)
+    return np.asarray((state == STATE_MAX) | (state == STATE_MIN))

@@ -58,7 +58,7 @@ def run(network: XyloNetwork, inputs: Array, *, record: bool = True, threads: in
             list(pool.map(part, range(len(full))))
     ordered = np.ascontiguousarray(np.moveaxis(currents, 2, 3))
     readout = summed(network, out[0], out[2])
-    return XyloRecording(spikes, ordered, potentials, *out, readout=readout, saturated=full.sum(axis=0))
+    return XyloRecording(spikes, ordered, potentials, out[0], out[1], out[2], readout, full.sum(axis=0))
 
 
 def _parameters(network: XyloNetwork) -> tuple[Array, ...]:
@@ -112,7 +112,7 @@ def _kernel() -> Any:
 def _compiled(fingerprint: str) -> Any:
     """The kernel, kept on disk; numba looks at this file and at the closure, which tells it of the other files."""
 
-    @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+    @numba.njit(cache=True, nogil=True)
     def simulate(  # type: ignore[no-untyped-def]
         events,
         weights_in,
@@ -159,7 +159,14 @@ def _compiled(fingerprint: str) -> Any:
                 deliver(current_out, fired, weights_out, first_out, last_out)
                 integrate(current, potential, total, at_limit, dash_syn, dash_mem, bias, full[:hidden])
                 integrate(
-                    current_out, potential_out, total_out, limit_out, dash_syn_out, dash_mem_out, bias_out, full[hidden:]
+                    current_out,
+                    potential_out,
+                    total_out,
+                    limit_out,
+                    dash_syn_out,
+                    dash_mem_out,
+                    bias_out,
+                    full[hidden:],
                 )
                 fire(potential, threshold, aliases, HIDDEN_EVENTS, fired)
                 fire(potential_out, threshold_out, no_aliases, OUTPUT_EVENTS, fired_out)

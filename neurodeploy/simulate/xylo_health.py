@@ -1,4 +1,4 @@
-"""Whether a network on a Xylo is alive: which layers are silent or saturated on given inputs, and why."""
+"""Whether a network on a Xylo is alive: which layers are silent, deaf or saturated on given inputs, and why."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neurodeploy.ir.xylo import HIDDEN_EVENTS, OUTPUT_EVENTS, XyloNetwork
+from neurodeploy.ir.arrays import IntArray
+from neurodeploy.ir.xylo import HIDDEN_EVENTS, XyloNetwork
 from neurodeploy.simulate.xylo import OUTPUT, XyloRecording
 
 SILENT, SATURATED = 0.001, 0.999  # share of neuron-steps with a spike below and above which a layer decides nothing
@@ -25,6 +26,8 @@ class Health:
         at_limit: share of neuron-steps with a current or potential at its 16-bit limit; None where it is not known.
         reach: the largest potential that is left after a step, in thresholds, median over neurons.
         never_conducts: neurons whose synapses all have a dash of 0, which lets nothing through.
+        fires: False for outputs that are read as potentials.
+        driven: False for neurons that nothing reaches: a clock, which fires at every step.
     """
 
     layer: str
@@ -36,18 +39,21 @@ class Health:
     reach: float
     never_conducts: int
     fires: bool = True
+    driven: bool = True
 
     @property
     def trouble(self) -> str | None:
-        """Silent or saturated, with the cause; None for a layer that is alive."""
+        """Silent, deaf or saturated, with the cause; None for a layer that is alive."""
         if self.fires and self.rate < SILENT:
             return f"silent on the calibration data ({self.rate:.2%} of neuron-steps fire): {self._why_silent()}"
+        if self.never_conducts > self.neurons / 2:  # what fires is biases
+            return f"deaf to what arrives: {self._why_deaf()}"
         if self.at_limit is not None and self.at_limit > LARGE_SHARE:
             return (
                 f"saturated on the calibration data: currents or potentials stand at the 16-bit limit in "
                 f"{self.at_limit:.1%} of neuron-steps; its weights are large against its threshold, or shifted too far"
             )
-        if self.at_most > LARGE_SHARE or (self.fires and self.rate > SATURATED):
+        if self.at_most > LARGE_SHARE or (self.fires and self.driven and self.rate > SATURATED):
             return (
                 f"saturated on the calibration data: {self.rate:.1%} of neuron-steps fire, {self.at_most:.1%} as often "
                 "as the chip allows; its threshold is low against what arrives"
@@ -56,63 +62,61 @@ class Health:
 
     def _why_silent(self) -> str:
         if self.never_conducts:
-            return (
-                f"{self.never_conducts} of {self.neurons} neurons have synapses with a dash of 0, through which nothing "
-                "passes (what rounding makes of a time constant below 1.4 steps)"
-            )
+            return self._why_deaf()
         return f"potentials reach {self.reach:.0%} of the threshold (median over neurons)"
+
+    def _why_deaf(self) -> str:
+        return (
+            f"{self.never_conducts} of {self.neurons} neurons have synapses with a dash of 0, through which nothing "
+            "passes (what rounding makes of a time constant below 1.4 steps)"
+        )
 
 
 def health(network: XyloNetwork, recording: XyloRecording) -> list[Health]:
     """One row per layer, "output" last."""
     rows = []
     used = ((network.weights_in != 0).any(axis=0) | (network.weights_rec != 0).any(axis=0)).T
-    dead = ((network.dash_syn.T == 0) | ~used).all(axis=0) & used.any(axis=0)
-    steps = recording.spikes.shape[0] * recording.spikes.shape[1]
+    driven = used.any(axis=0)
+    dead = ((network.dash_syn.T == 0) | ~used).all(axis=0) & driven
     for block in network.blocks:
         part = slice(block.start, block.stop)
         rows.append(
-            _row(
+            Health(
                 block.name,
-                recording.spikes[..., part],
-                recording.potentials[..., part] / network.threshold[part],
-                HIDDEN_EVENTS,
-                None if recording.saturated is None else recording.saturated[part].sum() / (steps * (part.stop - part.start)),
+                block.stop - block.start,
+                *_firing(recording.spikes[..., part], HIDDEN_EVENTS),
+                _at_limit(recording, part),
+                _reach(recording.potentials[..., part], network.threshold[part]),
                 int(dead[part].sum()),
+                driven=bool(driven[part].any()),
             )
         )
-    saturated = recording.saturated
     rows.append(
-        _row(
+        Health(
             OUTPUT,
-            recording.output_spikes,
-            recording.output_potentials / network.threshold_out,
-            OUTPUT_EVENTS,
-            None if saturated is None else saturated[network.hidden :].sum() / (steps * network.outputs),
+            network.outputs,
+            *_firing(recording.output_spikes, 0),
+            _at_limit(recording, slice(network.hidden, None)),
+            _reach(recording.output_potentials, network.threshold_out),
             int((network.dash_syn_out == 0).sum()),
-            network.readout == "spike_count",
+            fires=network.readout == "spike_count",
         )
     )
     return rows
 
 
-def _row(
-    name: str,
-    spikes: NDArray[np.uint8],
-    relative: NDArray[np.float64],
-    most: int,
-    at_limit: float | None,
-    dead: int,
-    fires: bool = True,
-) -> Health:
-    return Health(
-        name,
-        spikes.shape[-1],
-        float((spikes > 0).mean()),
-        int((spikes.max(axis=(0, 1)) == 0).sum()),
-        float((spikes >= most).mean()) if most > 1 else 0.0,
-        None if at_limit is None else float(at_limit),
-        float(np.median(relative.max(axis=(0, 1)))),
-        dead,
-        fires,
-    )
+def _firing(spikes: NDArray[np.uint8], most: int) -> tuple[float, int, float]:
+    """(rate, silent neurons, share at the largest number of spikes; 0 where `most` is 0)."""
+    silent = int((spikes.max(axis=(0, 1)) == 0).sum())
+    return float((spikes > 0).mean()), silent, float((spikes >= most).mean()) if most else 0.0
+
+
+def _at_limit(recording: XyloRecording, part: slice) -> float | None:
+    if recording.saturated is None:
+        return None
+    steps, batch, _ = recording.output_spikes.shape
+    return float(recording.saturated[part].mean() / (steps * batch))
+
+
+def _reach(potentials: NDArray[np.int16], threshold: IntArray) -> float:
+    return float(np.median((potentials / threshold).max(axis=(0, 1))))

@@ -7,7 +7,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from neurodeploy import __version__
+from neurodeploy import __version__, calibrate, hw_models, ir, simulate
 from neurodeploy.calibrate.device import RackCodes, virtual_rack
 from neurodeploy.calibrate.trims import calibrate_trims
 from neurodeploy.errors import UsageError
@@ -88,7 +89,7 @@ class Study:
         arrays: dict[str, NDArray[Any]] = {}
         program = _hash({"program": encode(self.program, arrays, "program")}, arrays)
         found = {
-            "neurodeploy version": __version__,
+            "neurodeploy version": f"{__version__}, code {_code()}",
             "seed of the chips": str(self.seed),
             "test labels": _hash({}, {"labels": self.test.labels}),
             f"network {of}": program,
@@ -235,6 +236,16 @@ def _decode(study: Study, stored: Sequence[bytes]) -> RackCodes:
     return {
         layer.name: np.stack([one[layer.name].reshape(code_shape(trim, layer)) for one in chips]) for layer in layers
     }
+
+
+@cache
+def _code() -> str:
+    """What tells code that computes results from other code of the same version: a hash of its files."""
+    digest = hashlib.sha256()
+    for package in (ir, hw_models, simulate, calibrate):
+        for path in sorted(Path(package.__path__[0]).glob("*.py")):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _hash(described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -208,7 +208,7 @@ def test_an_exported_folder_runs_without_neurodeploy(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"inputs.npy", "lava_job.json", "lava_job.npz", "lava_worker.py", "result.npz"}
+    assert left == {"inputs.npy", "lava_job.json", "lava_job.npz", "result.npz", *lava.WORKER_FILES}
     expected = reference.run(program, inputs)
     with np.load(tmp_path / "result.npz", allow_pickle=False) as result:
         for name, voltages in expected.potentials.items():

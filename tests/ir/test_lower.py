@@ -18,6 +18,7 @@ from neurodeploy.ir.nodes import (
     LIF,
     AvgPool2d,
     Conv2d,
+    CubaLIF,
     Flatten,
     Input,
     Linear,
@@ -235,8 +236,27 @@ def test_flattening_after_a_convolution_is_refused() -> None:
     refused("a Flatten after the convolution conv", "x>conv conv>flat flat>a a>out", **nodes)
 
 
-def test_two_steps_of_delay_are_refused() -> None:
-    refused("a -> rec -> a: more than one step of delay", "x>fc fc>a a>>rec rec>>a a>out", rec=linear(4, 4))
+def test_delays_along_a_chain_add_up_to_62_and_no_further() -> None:
+    nodes: dict[str, Node] = {"x": Input((4,)), "fc": linear(3, 4), "a": LIF(0.5, 1.0), "rec": linear(3, 3)}
+    nodes |= {"out": MembraneReadout()}
+
+    def lowered(first: int, second: int) -> LoweredLayer:
+        edges = [Edge("x", "fc"), Edge("fc", "a"), Edge("a", "rec", first), Edge("rec", "a", second), Edge("a", "out")]
+        return lower(Network(nodes, tuple(edges), 3)).layers[0]
+
+    for first, second in [(0, 1), (1, 1), (2, 60), (62, 0)]:
+        assert [(s.source, s.delay) for s in lowered(first, second).synapses] == [("input", 0), ("a", first + second)]
+    with pytest.raises(UsageError, match="a -> rec -> a: 63 steps of delay, at most 62"):
+        lowered(1, 62)
+
+
+def test_neurons_with_a_current_are_layers_and_their_bias_stays_beside_the_weights() -> None:
+    fc, cuba = linear(3, 4), CubaLIF(0.5, 0.25, 1.0, "subtract", True)
+    layer, last = lower(network("x>fc fc>a a>out", fc=fc, a=cuba, out=MembraneReadout())).layers
+    assert (layer.name, layer.neuron) == ("a", cuba)
+    np.testing.assert_array_equal(layer.synapses[0].weight, fc.weight)
+    np.testing.assert_array_equal(layer.bias, fc.bias)
+    assert last.synapses[0].source == "a"
 
 
 def test_a_flatten_after_a_linear_changes_nothing() -> None:

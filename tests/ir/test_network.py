@@ -10,6 +10,7 @@ from neurodeploy.ir.network import Edge, Network, sequential
 from neurodeploy.ir.nodes import (
     LIF,
     Conv2d,
+    CubaLIF,
     Flatten,
     Input,
     Linear,
@@ -80,9 +81,10 @@ def test_an_edge_to_an_unknown_node_is_refused() -> None:
         graph("x>fc fc>a a>outt")
 
 
-@pytest.mark.parametrize("delay", [-1, 2])
-def test_a_delay_other_than_0_and_1_is_refused(delay: int) -> None:
-    with pytest.raises(UsageError, match=f"edge a -> b: delay {delay}, allowed are 0 and 1"):
+@pytest.mark.parametrize("delay", [-1, 63])
+def test_a_delay_other_than_0_to_62_is_refused(delay: int) -> None:
+    assert [Edge("a", "b", allowed).delay for allowed in (0, 1, 62)] == [0, 1, 62]
+    with pytest.raises(UsageError, match=f"edge a -> b: delay {delay}, allowed are 0 to 62"):
         Edge("a", "b", delay)
 
 
@@ -149,8 +151,12 @@ def test_a_readout_feeds_nothing() -> None:
 @pytest.mark.parametrize("edges", ["x>fc fc>a fc>out", "x>fc fc>a a>out x>b b>out", "x>fc fc>a a>>out"])
 def test_a_spike_count_reads_exactly_one_lif_without_delay(edges: str) -> None:
     nodes: dict[str, Node] = {"b": LIF(0.5, 1.0)} if "b" in edges else {}
-    with pytest.raises(UsageError, match="node out: a spike-count readout reads exactly one LIF node"):
+    with pytest.raises(UsageError, match="node out: a spike-count readout reads exactly one LIF or CubaLIF node"):
         graph(edges, out=SpikeCountReadout(), **nodes)
+
+
+def test_a_spike_count_reads_neurons_with_a_current_too() -> None:
+    assert graph("x>fc fc>a a>out", out=SpikeCountReadout(), a=CubaLIF(0.5, 0.5, 1.0)).readout == "out"
 
 
 def test_a_chain_with_a_repeated_name_is_refused() -> None:

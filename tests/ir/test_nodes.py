@@ -15,6 +15,7 @@ from neurodeploy.ir.nodes import (
     LIF,
     AvgPool2d,
     Conv2d,
+    CubaLIF,
     Flatten,
     Input,
     Linear,
@@ -95,6 +96,7 @@ def test_pooling_divides_height_and_width(pool: type[SumPool2d] | type[AvgPool2d
 def test_flatten_lif_and_readouts_keep_the_number_of_values() -> None:
     assert Flatten().output_shape((2, 3, 4)) == (24,)
     assert LIF(0.5, 1.0).output_shape((2, 3, 4)) == (2, 3, 4)
+    assert CubaLIF(0.5, 0.5, 1.0).output_shape((2, 3, 4)) == (2, 3, 4)
     assert Input((2, 3)).output_shape(()) == (2, 3)
     for readout in (MembraneReadout(), SpikeCountReadout()):
         assert readout.output_shape((5,)) == (5,)
@@ -129,9 +131,16 @@ def test_a_bias_of_another_length_is_refused() -> None:
 
 @pytest.mark.parametrize("decay", [0.0, -0.1, np.nextafter(1.0, 2.0), NAN, INF])
 def test_a_decay_outside_0_to_1_is_refused(decay: float) -> None:
-    for build in (lambda: LIF(decay, 1.0), lambda: MembraneReadout(decay)):
+    for build in (lambda: LIF(decay, 1.0), lambda: MembraneReadout(decay), lambda: CubaLIF(decay, 0.5, 1.0)):
         with pytest.raises(UsageError, match=r"decay .*: must lie in \(0, 1\]"):
             build()
+
+
+@pytest.mark.parametrize("decay", [-0.1, np.nextafter(1.0, 2.0), NAN, INF])
+def test_a_current_decay_outside_0_to_1_is_refused(decay: float) -> None:
+    assert [CubaLIF(0.5, allowed, 1.0).current_decay for allowed in (0.0, 1.0)] == [0, 1]
+    with pytest.raises(UsageError, match=r"current decay .*: must lie in \[0, 1\]"):
+        CubaLIF(0.5, decay, 1.0)
 
 
 def test_the_limits_of_decay_and_threshold_are_allowed() -> None:
@@ -144,11 +153,15 @@ def test_the_limits_of_decay_and_threshold_are_allowed() -> None:
 def test_a_threshold_that_is_not_positive_is_refused(threshold: float) -> None:
     with pytest.raises(UsageError, match=r"threshold .*: must be finite and positive"):
         LIF(0.5, threshold)
+    with pytest.raises(UsageError, match=r"threshold .*: must be finite and positive"):
+        CubaLIF(0.5, 0.5, threshold)
 
 
 def test_an_unknown_reset_is_refused_with_the_allowed_ones() -> None:
     with pytest.raises(UsageError, match="reset 'hard': allowed are zero, subtract"):
         LIF(0.5, 1.0, "hard")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="reset 'hard': allowed are zero, subtract"):
+        CubaLIF(0.5, 0.5, 1.0, "hard")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("arguments", [{"bits": 0}, {"bits": 9}, {"scale": 0.0}, {"scale": NAN}, {"shape": (3, 0)}])

@@ -57,6 +57,23 @@ def test_fixed_point_registers_hold_their_limits_and_no_more() -> None:
             fixed(bias_exponent=exponent)
 
 
+def test_the_current_forgets_everything_unless_it_is_told_otherwise() -> None:
+    assert (fixed().current_decay.shape, int(fixed().current_decay)) == ((), 4096)
+    assert (floating().current_decay.shape, float(floating().current_decay)) == ((), 0.0)
+    assert fixed(current_decay=np.array([0, 4096, 7])).current_decay.tolist() == [0, 4096, 7]
+    assert floating(current_decay=np.array([0.0, 1.0, 0.5])).current_decay.tolist() == [0, 1, 0.5]
+    for decay in (-1, 4097):
+        with pytest.raises(UsageError, match=r"current decay outside \[0, 4096\]"):
+            fixed(current_decay=np.array([5, decay, 5]))
+    for part in (-1e-9, np.nextafter(1, 2)):
+        with pytest.raises(UsageError, match=r"current decay outside \[0, 1\]"):
+            floating(current_decay=np.array(part))
+    with pytest.raises(UsageError, match="current_decay is not a number"):
+        floating(current_decay=np.array(np.nan))
+    with pytest.raises(TypeError, match="integers expected"):
+        fixed(current_decay=np.array(4096.0))
+
+
 def test_the_bias_is_mantissa_times_a_power_of_two() -> None:
     neurons = fixed(bias_mantissa=np.array([4095, -4095, 0]), bias_exponent=7)
     assert neurons.bias.tolist() == [524160, -524160, 0]
@@ -98,6 +115,8 @@ def test_float_limits_are_allowed() -> None:
         ({"scale": np.inf}, "scale inf must be"),
         ({"neurons": fixed(threshold=np.array([1, 2]))}, r"layer a: threshold of shape \(2,\)"),
         ({"neurons": floating(bias=np.zeros(4))}, r"layer a: bias of shape \(4,\) for neurons of shape \(3,\)"),
+        ({"neurons": fixed(current_decay=np.array([1, 2]))}, r"layer a: current_decay of shape \(2,\)"),
+        ({"neurons": floating(current_decay=np.zeros(4))}, r"layer a: current_decay of shape \(4,\)"),
     ],
 )
 def test_an_impossible_layer_is_refused_by_name(changes: dict[str, Any], match: str) -> None:
@@ -140,6 +159,23 @@ def test_a_program_knows_the_shape_of_every_source() -> None:
 def test_an_impossible_program_is_refused(layers: tuple[Layer, ...], match: str) -> None:
     with pytest.raises(UsageError, match=match):
         program(*layers)
+
+
+def test_a_weight_exponent_needs_fixed_point_neurons() -> None:
+    shifted = replace(synapses(), weight_exponent=-3)
+    assert program(layer(synapses=(shifted,))).layers[0].synapses[0].weight_exponent == -3
+    with pytest.raises(
+        UsageError, match="layer a: synapses fc have weight exponent -3; floating-point neurons have a scale"
+    ):
+        program(layer(synapses=(shifted,), neurons=floating()), chip="ideal")
+
+
+def test_own_delays_do_not_make_feedback_late_enough() -> None:
+    """The order of layers follows `delay` alone; delays of single synapses come on top."""
+    own = replace(synapses("a", 0, 3), delays=np.full((3, 3), 2))
+    with pytest.raises(UsageError, match="layer a: a must come before it, or be delayed"):
+        program(layer(synapses=(synapses(), own)))
+    assert len(program(layer(synapses=(synapses(), replace(own, delay=62)))).layers) == 1
 
 
 def test_a_membrane_readout_does_not_fire() -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from neurodeploy.errors import FileFormatError
 from neurodeploy.ir.network import Network, sequential
-from neurodeploy.ir.nodes import LIF, AvgPool2d, Conv2d, Flatten, Input, Linear, MembraneReadout, SumPool2d
+from neurodeploy.ir.nodes import LIF, AvgPool2d, Conv2d, CubaLIF, Flatten, Input, Linear, MembraneReadout, SumPool2d
 from neurodeploy.ir.program import FixedPointNeurons, FloatNeurons, Layer, Program
 from neurodeploy.ir.serialize import decode, encode
 from neurodeploy.ir.synapses import DenseSynapses
@@ -52,12 +52,14 @@ def there_and_back(value: Any) -> Any:
 def toy(neurons: FixedPointNeurons | FloatNeurons) -> Program:
     weight = np.array([[1, -2, 3], [127, -127, 0]])
     weight.setflags(write=False)
-    layer = Layer("a", (2,), (DenseSynapses("fc", "input", weight),), neurons, 0.25)
+    exponent = -8 if isinstance(neurons, FixedPointNeurons) else 0
+    first = DenseSynapses("fc", "input", weight, 1, 61, np.array([[0, 62, 1], [2, 3, 4]]), exponent)
+    layer = Layer("a", (2,), (first, DenseSynapses("plain", "input", weight)), neurons, 0.25)
     return Program("loihi2", 4, Input((3,), 0.5, 2), (layer,), "spike_count")
 
 
-FIXED = FixedPointNeurons(np.array(7), np.array([5, 2**20]), np.array([-3, 4]), 6)
-FLOAT = FloatNeurons(np.array(0.1), np.array(1 / 3), np.array([-1e-300, 5e300]), "subtract", True)
+FIXED = FixedPointNeurons(np.array(7), np.array([5, 2**20]), np.array([-3, 4]), 6, np.array([0, 4095]))
+FLOAT = FloatNeurons(np.array(0.1), np.array(1 / 3), np.array([-1e-300, 5e300]), "subtract", True, np.array(1 / 7))
 
 
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
@@ -86,9 +88,22 @@ def test_every_field_comes_back_bit_for_bit(neurons: FixedPointNeurons | FloatNe
 def test_every_geometry_comes_back() -> None:
     conv = Conv2d(np.ones((4, 1, 3, 2)), np.zeros(4), (2, 1), (0, 3), (1, 2), groups=2)
     nodes = {"in": Input((2, 12, 12)), "conv": conv, "sum": SumPool2d(1), "avg": AvgPool2d(1), "flat": Flatten()}
-    nodes |= {"fc": Linear(np.ones((2, 320)), np.zeros(2)), "lif": LIF(1.0, 1e-9), "out": MembraneReadout(0.5)}
+    nodes |= {"fc": Linear(np.ones((2, 320)), np.zeros(2)), "lif": LIF(1.0, 1e-9)}
+    nodes |= {"cuba": CubaLIF(0.1, 1 / 3, 2.0, "subtract", True), "out": MembraneReadout(0.5)}
     network = sequential(nodes.items(), 1)
     same(there_and_back(network), network)
+
+
+@pytest.mark.parametrize("neurons", [FIXED, FLOAT])
+def test_a_file_from_before_currents_delays_and_exponents_is_read(neurons: FixedPointNeurons | FloatNeurons) -> None:
+    arrays: dict[str, NDArray[Any]] = {}
+    content = encode(toy(neurons), arrays, "x")
+    del layer_of(content)["neurons"]["current_decay"]
+    for name in ("delays", "weight_exponent"):
+        del layer_of(content)["synapses"][0][name]
+    read = decode(content, arrays, Program, WHERE).layers[0]
+    assert read.neurons.current_decay == (4096 if isinstance(neurons, FixedPointNeurons) else 0.0)
+    assert (read.synapses[0].delay, read.synapses[0].delays, read.synapses[0].weight_exponent) == (61, None, 0)
 
 
 def test_arrays_without_dimensions_stay_without() -> None:
@@ -173,6 +188,24 @@ def layer_of(content: dict[str, Any]) -> dict[str, Any]:
         (lambda c: layer_of(c)["synapses"][0].update(weight=[[1, 2, 3], [4, 5, 6]]), "weight"),
         (lambda c: layer_of(c)["synapses"][0].update(pool=1.0), "pool"),
         (lambda c: layer_of(c)["synapses"][0].update(source="elsewhere"), "elsewhere"),
+        (lambda c: layer_of(c)["synapses"][0].update(delay=63), "delay 63"),
+        (lambda c: layer_of(c)["synapses"][0].update(delay=-1), "delay -1"),
+        (lambda c: layer_of(c)["synapses"][0].update(delay=2**70), "delay"),
+        (lambda c: layer_of(c)["synapses"][0].update(delay=True), "delay"),
+        (lambda c: layer_of(c)["synapses"][0].update(delays=3), "delays"),
+        (lambda c: layer_of(c)["synapses"][0].update(delays=layer_of(c)["neurons"]["threshold"]), "delays of shape"),
+        (
+            lambda c: layer_of(c)["synapses"][0].update(delays=layer_of(c)["synapses"][0]["weight"]),
+            "delays -127 to 127",
+        ),
+        (lambda c: layer_of(c)["synapses"][0].update(weight_exponent=8), "weight exponent 8"),
+        (lambda c: layer_of(c)["synapses"][0].update(weight_exponent=-9), "weight exponent -9"),
+        (lambda c: layer_of(c)["synapses"][0].update(weight_exponent=-1.0), "weight_exponent"),
+        (lambda c: layer_of(c)["neurons"].update(current_decay=4096), "current_decay"),
+        (
+            lambda c: layer_of(c)["neurons"].update(current_decay=layer_of(c)["neurons"]["bias_mantissa"]),
+            "current decay outside",
+        ),
     ],
 )
 def test_an_altered_program_is_refused_with_the_file(change: Callable[[dict[str, Any]], object], said: str) -> None:
@@ -202,7 +235,7 @@ def test_another_object_is_refused_with_the_file(value: Any, said: str) -> None:
         decode(value, {}, Program, WHERE)
 
 
-@pytest.mark.parametrize("name", ["threshold", "weight", "bias_mantissa"])
+@pytest.mark.parametrize("name", ["threshold", "weight", "bias_mantissa", "current_decay", "delays"])
 def test_floats_where_a_chip_stores_integers_are_refused(name: str) -> None:
     arrays: dict[str, NDArray[Any]] = {}
     content = encode(toy(FIXED), arrays, "x")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.arrays import frozen_floats, frozen_ints
-from neurodeploy.ir.synapses import ConvSynapses, DenseSynapses, extreme_sums, pooled
+from neurodeploy.ir.synapses import ConvSynapses, DenseSynapses, extreme_sums, longest_delay, pooled
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
@@ -113,6 +113,68 @@ def test_weights_have_the_right_dimensions_and_are_read_only() -> None:
         DenseSynapses("fc", "a", np.ones((1, 1)))
     with pytest.raises(UsageError, match="groups 3"):
         ConvSynapses("conv", "a", frozen_ints(np.ones((4, 1, 1, 1), dtype=int)), groups=3)
+
+
+def test_delays_and_exponents_hold_their_limits_and_no_more() -> None:
+    weight = frozen_ints([[1, 2]])
+    for delay in (0, 62):
+        assert DenseSynapses("fc", "a", weight, delay=delay, delays=frozen_ints([[0, 62]])).delay == delay
+        assert ConvSynapses("conv", "a", frozen_ints([[[[1]]]]), delay=delay).delay == delay
+    for delay in (-1, 63):
+        with pytest.raises(UsageError, match=f"fc: delay {delay}: allowed are 0 to 62 steps"):
+            DenseSynapses("fc", "a", weight, delay=delay)
+        with pytest.raises(UsageError, match=f"conv: delay {delay}"):
+            ConvSynapses("conv", "a", frozen_ints([[[[1]]]]), delay=delay)
+        with pytest.raises(UsageError, match=r"fc: delays -?\d+ to -?\d+: allowed are 0 to 62"):
+            DenseSynapses("fc", "a", weight, delays=frozen_ints([[delay, 0]]))
+    with pytest.raises(UsageError, match=r"fc: delays of shape \(2, 1\) for weights of shape \(1, 2\)"):
+        DenseSynapses("fc", "a", weight, delays=frozen_ints([[0], [0]]))
+    with pytest.raises(TypeError, match="integers expected"):
+        DenseSynapses("fc", "a", weight, delays=np.zeros((1, 2)))  # type: ignore[arg-type]
+    for exponent in (-8, 7):
+        assert DenseSynapses("fc", "a", weight, weight_exponent=exponent).weight_exponent == exponent
+    for exponent in (-9, 8):
+        with pytest.raises(UsageError, match=f"fc: weight exponent {exponent}: allowed are -8 to 7"):
+            DenseSynapses("fc", "a", weight, weight_exponent=exponent)
+
+
+def test_delays_are_a_read_only_copy() -> None:
+    delays = np.array([[3, 0]])
+    synapses = DenseSynapses("fc", "a", frozen_ints([[1, 2]]), delays=delays)
+    delays[0, 0] = 5
+    assert synapses.delays is not None
+    assert synapses.delays.tolist() == [[3, 0]]
+    with pytest.raises(ValueError, match="read-only"):
+        synapses.delays[0, 0] = 1
+
+
+def test_weights_by_delay_add_up_to_all() -> None:
+    synapses = DenseSynapses("fc", "a", frozen_ints([[1, 2, 3], [4, 5, 6]]), delays=frozen_ints([[7, 0, 7], [0, 2, 7]]))
+    parts = {steps: weight.tolist() for steps, weight in synapses.by_delay()}
+    assert parts == {0: [[0, 2, 0], [4, 0, 0]], 2: [[0, 0, 0], [0, 5, 0]], 7: [[1, 0, 3], [0, 0, 6]]}
+    assert list(parts) == [0, 2, 7]
+    plain = DenseSynapses("fc", "a", frozen_ints([[1]]), delay=3)
+    assert [(steps, weight.tolist()) for steps, weight in plain.by_delay()] == [(0, [[1]])]
+    assert (longest_delay(synapses), longest_delay(plain)) == (7, 3)
+    assert longest_delay(ConvSynapses("conv", "a", frozen_ints([[[[1]]]]), delay=9)) == 9
+
+
+def test_every_window_of_a_pool_has_the_delay_of_its_weight() -> None:
+    synapses = DenseSynapses("fc", "a", frozen_ints([[1, 2]]), pool=2, delay=4, delays=frozen_ints([[3, 0]]))
+    expanded = synapses.expanded((2, 2, 2))
+    assert expanded.delays is not None
+    assert expanded.delays.tolist() == [[3, 3, 3, 3, 0, 0, 0, 0]]
+    assert (expanded.weight.tolist(), expanded.delay) == ([[1, 1, 1, 1, 2, 2, 2, 2]], 4)
+
+
+def test_extreme_sums_are_shifted_for_each_delay_and_rounded_down() -> None:
+    weight, delays = frozen_ints([[3, -3, 5]]), frozen_ints([[0, 0, 1]])
+    assert extreme_sums(DenseSynapses("fc", "a", weight, weight_exponent=2), 0, 1) == (-12.0, 32.0)
+    assert extreme_sums(DenseSynapses("fc", "a", weight, weight_exponent=-1), 0, 1) == (-2.0, 4.0)
+    apart = DenseSynapses("fc", "a", weight, delays=delays, weight_exponent=-1)
+    assert extreme_sums(apart, 0, 1) == (-2.0, 3.0)  # 3 >> 1 and 5 >> 1
+    assert extreme_sums(DenseSynapses("fc", "a", weight, delays=delays), 0, 1) == (-3.0, 8.0)
+    assert extreme_sums(DenseSynapses("fc", "a", weight, pool=2, weight_exponent=-2), 0, 1) == (-3.0, 8.0)
 
 
 @given(seed=st.integers(0, 2**32 - 1), pool=st.integers(1, 2), low=st.integers(-3, 0), high=st.integers(0, 5))

@@ -28,23 +28,23 @@ from simulate.test_engine_chips import (  # noqa: F401
     NOISES,
     assert_each_is_the_references,
     population,
-    test_a_population_is_its_chips,
-    test_any_chunks_and_any_chips,
     test_counts_past_float32s_exact_range_are_exact,
     test_nominal_deviating_and_noisy_chips_share_one_call,
     test_the_order_of_the_chips_is_the_order_of_the_results,
 )
 from simulate.test_noise import (  # noqa: F401
     KINDS,
+    noises,
     test_a_batch_is_its_samples_one_by_one,
-    test_a_chip_is_itself_in_any_chunk_and_company,
     test_engine_and_reference_agree_on_every_noise,
     test_readout_noise_is_added_once_after_the_last_step,
 )
 from wild_programs import wild_case
 
 from neurodeploy.errors import MissingBackendError, NeurodeployError, UsageError
-from neurodeploy.hw_models import random
+from neurodeploy.hw_models import chip, random
+from neurodeploy.hw_models.noise import NoiseModel
+from neurodeploy.hw_models.virtual_chip import VirtualChip
 from neurodeploy.ir.arrays import frozen_ints
 from neurodeploy.ir.nodes import Input
 from neurodeploy.ir.program import FloatNeurons, Layer, Program
@@ -82,16 +82,15 @@ def _tests_of_a_run() -> list[Any]:
     found = []
     for module in (test_fixed_point, test_float_neurons, test_noise, test_reference):
         for name, test in vars(module).items():
-            marks = [mark for mark in getattr(test, "pytestmark", ()) if mark.name == "parametrize"]
-            if not name.startswith("test_") or all(mark.args[0] != "run" for mark in marks):
+            marks = [mark.args for mark in getattr(test, "pytestmark", ()) if mark.name == "parametrize"]
+            if not name.startswith("test_") or all(names != "run" for names, _ in marks):
                 continue
-            axes = []
-            for names, values in (mark.args for mark in marks if mark.args[0] != "run"):
-                several = [(names,), *[]] if isinstance(names, str) else [tuple(names)]
-                axes.append(
-                    [dict(zip(several[0], value if len(several[0]) > 1 else (value,), strict=True)) for value in values]
-                )
-            for number, chosen in enumerate(itertools.product(*axes)):
+            others = [
+                [{names: value} if isinstance(names, str) else dict(zip(names, value, strict=True)) for value in values]
+                for names, values in marks
+                if names != "run"
+            ]
+            for number, chosen in enumerate(itertools.product(*others)):
                 merged = {key: value for one in chosen for key, value in one.items()}
                 found.append(pytest.param(test, merged, id=f"{name}-{number}"))
     return found
@@ -113,15 +112,51 @@ def test_every_property_of_synapses_and_neurons(seed: int, fixed_point: bool) ->
     assert_equal(torch_engine.run(program, inputs), reference.run(program, inputs))
 
 
-@settings(max_examples=20)
-@given(seed=st.integers(0, 2**32 - 1), fixed_point=st.booleans(), chunk=st.integers(1, 2**20))
-def test_every_property_in_a_noisy_population(seed: int, fixed_point: bool, chunk: int) -> None:
+@settings(max_examples=10)
+@given(seed=st.integers(0, 2**32 - 1), fixed_point=st.booleans())
+def test_every_property_in_a_noisy_population(seed: int, fixed_point: bool) -> None:
     rng = np.random.default_rng(seed)
-    program, inputs = wild_case(rng, fixed_point, bits_of_weights=6)
+    program, inputs = wild_case(rng, fixed_point, bits_of_weights=6, long=False)
     programs, noise = population(program, NOISES[int(rng.integers(4))], [3, 0, 17])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch_engine, "_CHUNK_BYTES", chunk)
-        assert_each_is_the_references([*programs, program], inputs, [*noise, None])
+    assert_each_is_the_references([*programs, program], inputs, [*noise, None])
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """(chips, samples) of every pass, written when it begins."""
+    begun = []
+    within = torch_engine._Stack.run
+
+    def run(stack: Any, inputs: NDArray[Any], static: bool, noises: Any, *rest: Any) -> Any:
+        begun.append((len(noises), inputs.shape[0 if static else 1]))
+        return within(stack, inputs, static, noises, *rest)
+
+    monkeypatch.setattr(torch_engine._Stack, "run", run)
+    return begun
+
+
+@pytest.mark.parametrize("name", ["loihi2", "mixed-signal"])
+@pytest.mark.parametrize(
+    ("memory", "expected"),  # for the weights of so many chips, and so many samples on a chip
+    [
+        ((0, 0), [(1, 1)] * 15),
+        ((1, 2), [(1, 2), (1, 1)] * 5),
+        ((2, 6), [(2, 3), (2, 3), (1, 3)]),
+        ((5, 15), [(5, 3)]),
+    ],
+)
+def test_a_chip_is_itself_in_any_company(
+    lively_case: Case, monkeypatch: pytest.MonkeyPatch, passes: Any, name: str, memory: tuple[int, int], expected: Any
+) -> None:
+    """Quiet chips and noisy ones of several kinds, in passes of any size."""
+    _, program, inputs = lively_case(np.random.default_rng(0), "lateral", name, batch=3)
+    chosen = [noises(name)[-1], NoiseModel(), NoiseModel(mismatch=0.2), NoiseModel(spike_jitter=0.4), noises(name)[-2]]
+    chips = [VirtualChip(chip(name), noise, index) for index, noise in enumerate(chosen)]
+    programs, noise = [one.realise(program) for one in chips], [one.dynamic_noise(program) for one in chips]
+    weights, each = torch_engine._bytes(program, noise)
+    monkeypatch.setattr(torch_engine, "_CHUNK_BYTES", memory[0] * weights + memory[1] * each)
+    assert_each_is_the_references(programs, inputs, noise)
+    assert passes == expected
 
 
 @pytest.mark.parametrize("chunk", [1, 3000, 2**26])
@@ -208,7 +243,7 @@ def test_the_callers_autocast_changes_nothing(lively_case: Case) -> None:
     assert_equal(got, reference.run(program, inputs))
 
 
-@pytest.mark.parametrize("name", ["gpu", "mps", "meta", "", "cuda:x", "cuda:-1", "CUDA"])
+@pytest.mark.parametrize("name", ["gpu", "mps", "meta", "", "cuda:x", "cuda:-1", "CUDA", "cpu:0"])
 def test_a_device_of_another_name(name: str) -> None:
     message = rf"unknown device '{name}': allowed are cpu, cuda and cuda:N, N the number of a GPU from 0"
     with pytest.raises(UsageError, match=message):

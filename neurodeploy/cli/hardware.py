@@ -1,0 +1,90 @@
+"""deploy, import-run: an artifact on a chip, and what came back from one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from neurodeploy.cli.catalogue import AS_JSON
+from neurodeploy.cli.console import print_json, print_table, say
+from neurodeploy.errors import NeurodeployError
+
+if TYPE_CHECKING:
+    from neurodeploy.hardware_run import ImportedRun
+
+
+def deploy(
+    artifact: Path = typer.Argument(help="Folder made by `neurodeploy export --target lava`."),
+    target: str = typer.Option(..., "--target", help="loihi2."),
+    host: str = typer.Option("slurm", "--host", help="How the board is reached: slurm or ethernet."),
+    address: str = typer.Option(None, "--address", help="Of the board's host, for --host ethernet."),
+    partition: str = typer.Option(None, "--partition", help="SLURM partition."),
+    board: str = typer.Option(None, "--board", help="SLURM node, instead of a partition."),
+    generation: str = typer.Option("N3B3", "--generation", help="Of the chip."),
+    record: str = typer.Option("last", "--record", help="Whose spikes come back: last or all."),
+    probes: str = typer.Option("power,time", "--probes", help="Of power, time, memory, activity; or none."),
+    samples: int = typer.Option(None, "--samples", min=1, help="How many of the artifact's samples."),
+    python: str = typer.Option(None, "--python", help="Python that has lava-loihi, where it is not this one."),
+    output: Path = typer.Option(None, "-o", "--output", help="Run folder to write; by default beside the artifact."),
+    as_json: bool = AS_JSON,
+) -> None:
+    """Run an artifact on a chip and compare it with the reference. Loihi 2: not run on hardware yet by its authors."""
+    from neurodeploy.hardware_run import deploy as run_on_chip
+    from neurodeploy.ir.artifact import load_artifact
+
+    given = {
+        "--host": host,
+        "--address": address,
+        "--partition": partition,
+        "--board": board,
+        "--generation": generation,
+        "--record": record,
+        "--probes": probes,
+        "--samples": samples,
+    }
+    options = [str(word) for pair in given.items() if pair[1] is not None for word in pair]
+    found = run_on_chip(load_artifact(artifact), target, options, python)
+    place = artifact.resolve()  # "." has no name
+    _finish(found, output or place.with_name(f"{place.name}-{target}-run"), as_json)
+
+
+def import_run(
+    folder: Path = typer.Argument(help="Run folder that a bundle's `run.py` wrote."),
+    artifact: Path = typer.Option(..., "--artifact", help="The artifact that the bundle was made with."),
+    output: Path = typer.Option(..., "-o", "--output", help="Run folder to write."),
+    as_json: bool = AS_JSON,
+) -> None:
+    """Check a run that came back from another machine and compare it with the reference; exit 1 where it differs."""
+    from neurodeploy.hardware_run import import_run as read_run
+    from neurodeploy.ir.artifact import load_artifact
+
+    _finish(read_run(folder, load_artifact(artifact)), output, as_json)
+
+
+def _finish(found: ImportedRun, output: Path, as_json: bool) -> None:
+    from neurodeploy.recorded_run import save_run
+
+    run, comparison = found.run, found.comparison
+    save_run(output, run)
+    if as_json:
+        plain = {name: getattr(run, name) for name in ("name", "evidence", "backend", "date", "program_hash")}
+        print_json(plain | {"folder": str(output), "versions": dict(run.versions), "facts": dict(run.facts)})
+    else:
+        typer.echo(f"{run.name}, {run.date}: {run.evidence}, {comparison['samples']} samples, {comparison['form']}")
+        print_table(comparison["layers"])
+        typer.echo(
+            f"decisions: {comparison['decisions_differing']} differ from the reference of what ran, "
+            f"{comparison['decisions_differing_from_artifact']} from the artifact's program"
+        )
+        for name, values in run.facts.get("probes", {}).items():
+            shown = ", ".join(f"{label} {value:.6g}" for label, value in values.items() if value is not None)
+            typer.echo(f"{name}: {shown or 'no figures came back'}")
+        say(f"saved in {output}")
+    if not found.agrees:
+        raise NeurodeployError(
+            f"{run.backend} differs from the reference in {comparison['mismatched_spikes']} spikes, "
+            f"{comparison['mismatched_voltages']} voltages and {comparison['readouts_differing']} readouts; "
+            f"{comparison['first'] or 'only the readout differs'}"
+        )

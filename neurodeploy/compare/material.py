@@ -1,0 +1,145 @@
+"""What a comparison is made from: a trained model or an artifact, and the samples to compare on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy.compare.definition import Definition, define_network
+from neurodeploy.config import DataConfig, ExperimentConfig, parse_config
+from neurodeploy.data.sources import load_data_set
+from neurodeploy.errors import DesignRuleError, UsageError
+from neurodeploy.export import target as find_target
+from neurodeploy.hw_models import chip as find_chip
+from neurodeploy.ir.artifact import Artifact, load_artifact
+from neurodeploy.ir.network import Network
+from neurodeploy.ir.program import Program
+from neurodeploy.quantize import quantize
+
+if TYPE_CHECKING:
+    from neurodeploy.snn.model_file import Model
+    from neurodeploy.snn.spiking_network import SpikingNetwork
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """A network in all the forms that are at hand, and samples.
+
+    Attributes:
+        stored: the Program, where there is one.
+        module: the PyTorch network, of a model that was trained.
+        inputs: integers, (B, *shape) or (T, B, *shape).
+        labels: (B,), or None where they are not known.
+        config: what the network was trained with, or None.
+    """
+
+    network: Network
+    stored: Program | None
+    module: SpikingNetwork | None
+    inputs: NDArray[Any]
+    labels: NDArray[np.int64] | None
+    config: ExperimentConfig | None = field(default=None)
+
+    @property
+    def program(self) -> Program:
+        """The Program; raises UsageError where there is none."""
+        if self.stored is None:
+            raise UsageError(
+                "a model has no Program before it is quantised for a chip: name it with --target (see `neurodeploy "
+                "targets`) or --chip"
+            )
+        return self.stored
+
+    @cached_property
+    def network_definition(self) -> Definition:
+        """What the Network computes."""
+        return define_network(self.network)
+
+    @property
+    def static(self) -> bool:
+        """Whether samples are the same at every step."""
+        return self.inputs.ndim == len(self.network.input.shape) + 1
+
+    def first(self, count: int | None) -> Material:
+        """With the first samples only."""
+        labels = None if self.labels is None else self.labels[:count]
+        return replace(self, inputs=self.inputs[:count] if self.static else self.inputs[:, :count], labels=labels)
+
+
+def open_material(path: Path, sides: Sequence[str], target: str | None = None, chip: str | None = None) -> Material:
+    """From model.pt, or from an artifact folder.
+
+    Args:
+        sides: the names that will be compared: what a model is quantised for follows from them where `target` is None.
+
+    Raises:
+        FileFormatError: where it is neither, or damaged.
+        UsageError: for a target or a chip where there is nothing to quantise, and as `from_model`.
+        DesignRuleError: naming every limit of the target that the network violates.
+    """
+    from neurodeploy.compare.sides import needs_program, target_of
+
+    if path.is_dir():
+        if target or chip:
+            option = "--target" if target else "--chip"
+            raise UsageError(f"{option}: {path} is an artifact, whose Program is made already; leave it out")
+        return from_artifact(load_artifact(path))
+    from neurodeploy.snn.model_file import load_model
+
+    model = load_model(path)
+    wanted = [name for name in sides if needs_program(name)]
+    if target is None and chip is None:
+        target = next((found for found in map(target_of, wanted) if found), None)
+    return from_model(model, target if wanted else None, chip if wanted else None)
+
+
+def from_model(model: Model, target: str | None, chip: str | None = None) -> Material:
+    """A model with its Program for a target, or for a chip without one; without either it has none."""
+    from neurodeploy.snn.trace import trace
+
+    module = None if isinstance(model.network, Network) else model.network  # an imported model is a Network
+    network = model.network if isinstance(model.network, Network) else trace(model.network)
+    program = None
+    if target is not None or chip is not None:
+        found = None if target is None else find_target(target)
+        model_of_chip = find_chip(chip or (found.chip if found else ""))
+        program = quantize(network, model_of_chip, model.calibration.inputs)
+        violations = [] if found is None else found.violations(program)
+        if found is not None and violations:
+            raise DesignRuleError(f"target {found.name}", violations)
+    golden = model.golden
+    return Material(network, program, module, golden.inputs, golden.labels, model.config)
+
+
+def from_artifact(artifact: Artifact) -> Material:
+    """An artifact, on its golden samples."""
+    trained = artifact.facts.get("experiment")
+    config = parse_config(trained) if trained else None
+    golden = artifact.golden
+    return Material(artifact.network, artifact.program, None, golden.inputs, golden.labels, config)
+
+
+def with_data(material: Material, name: str, root: str | None, count: int | None) -> Material:
+    """On test samples of a data set, as the network takes them.
+
+    Of the data set that the network was trained on they come with the same bits, encoding and frames; of another with
+    what suits that set.
+
+    Raises:
+        UsageError: where their shape is not the network's, naming both.
+    """
+    config = material.config or ExperimentConfig()
+    same = config.data.name == name
+    chosen = config.data.model_copy(update={"root": root}) if same else DataConfig(name=name, root=root)
+    test = load_data_set(chosen, material.network.steps, config.seed).test.take(slice(count))
+    wanted = material.network.input.shape
+    found = test.samples.shape[2 if test.temporal else 1 :]
+    if found != wanted:
+        raise UsageError(f"--data {name}: samples of shape {found}, the network takes {wanted}")
+    return replace(material, inputs=test.inputs, labels=test.labels)

@@ -1,0 +1,1 @@
+"""Networks of other tools: lava-dl's `.net` and NIR files, read without trusting them."""

@@ -1,0 +1,160 @@
+"""A Program alone, of which there is no float network: inspecting, proving, and sweeping noise over it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy.compare import compare
+from neurodeploy.deployment import _runner, _variants, backend_version
+from neurodeploy.export import target as find_target
+from neurodeploy.hw_models import chip as find_chip
+from neurodeploy.importing.loading import Encoding, data_for, load_program, random_inputs, shaped
+from neurodeploy.inspect import Inspection, inspect_program
+from neurodeploy.ir.program import Program
+from neurodeploy.simulate import reference
+from neurodeploy.study import MEASUREMENT_SAMPLES, SELECTION_SAMPLES
+from neurodeploy.sweep.run import Samples, Study
+
+RANDOM_SAMPLES = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Samples for a run.
+
+    Attributes:
+        inputs: (B, *shape) or (T, B, *shape) integers.
+        labels: (B,), or None for samples that mean nothing.
+        what: what they are, for people.
+    """
+
+    inputs: NDArray[Any]
+    labels: NDArray[np.int64] | None
+    what: str
+
+
+def choose_samples(
+    program: Program, data: str | None, root: str | None, count: int | None, encoding: Encoding = "direct"
+) -> Chosen:
+    """Test samples of a data set, or random integers without one.
+
+    Raises:
+        UsageError: where the data set's samples do not fit the program's input.
+    """
+    if data is None:
+        number = count or RANDOM_SAMPLES
+        return Chosen(random_inputs(program, number), None, f"{number} samples of random integers, seed 0")
+    test = data_for(program, data, root, encoding).test.take(slice(count))
+    return Chosen(shaped(program, test.inputs), test.labels, f"{len(test)} test samples of {data}")
+
+
+def prove_program(program: Program, backend: str, chosen: Chosen) -> dict[str, Any]:
+    """Runs a program on a backend and compares every spike and voltage of every layer with the reference.
+
+    Returns:
+        As `neurodeploy.deployment.prove`, and `inputs` and, where there are labels, the reference's `accuracy`.
+
+    Raises:
+        MissingBackendError, DesignRuleError: as the backend's `run`.
+    """
+    run = _runner(backend)
+    expected = reference.run(program, chosen.inputs)
+    started = time.perf_counter()
+    got = run(program, chosen.inputs)
+    seconds = time.perf_counter() - started
+    comparison = compare(expected, got)
+    right = None if chosen.labels is None else float((expected.decisions == chosen.labels).mean())
+    return {
+        "backend": backend,
+        "version": backend_version(backend),
+        "chip": program.chip,
+        "seconds": round(seconds, 3),
+        "inputs": chosen.what,
+        "accuracy": right,
+        **comparison.as_dict(),
+        "first": str(comparison.first) if comparison.first else None,
+        "variants": _variants(backend, program, chosen.inputs, expected),
+    }
+
+
+def program_studies(
+    paths: Sequence[Path],
+    data: str,
+    count: int,
+    samples: int | None,
+    seed: int,
+    data_root: str | None,
+    encoding: Encoding = "direct",
+    steps: int | None = None,
+    input_bits: int | None = None,
+) -> tuple[list[Study], list[str]]:
+    """One study per file with a Program (`.net`, artifact folder), on the chip that it was made for; and warnings.
+
+    Args:
+        data: data set, whose test samples accuracy is reported on; trims are measured on training samples and accepted
+            on validation samples.
+        count: virtual chips per point.
+        samples: test samples, None for all.
+        steps, input_bits: what a `.net` file does not say.
+
+    Raises:
+        UsageError: where samples do not fit a program's input, or files have the same name.
+    """
+    names = [path.stem for path in paths]
+    studies, warnings = [], []
+    for name, path in zip(names, paths, strict=True):
+        loaded = load_program(path, steps, input_bits)
+        program = loaded.program
+        warnings += [f"{path}: {text}" for text in loaded.warnings]
+        sets = data_for(program, data, data_root, encoding, seed)
+        test, selection = sets.test.take(slice(samples)), sets.validation.take(slice(SELECTION_SAMPLES))
+        studies.append(
+            Study(
+                program,
+                find_chip(program.chip),
+                Samples(shaped(program, test.inputs), test.labels),
+                shaped(program, sets.train.take(slice(MEASUREMENT_SAMPLES)).inputs),
+                Samples(shaped(program, selection.inputs), selection.labels),
+                count,
+                seed,
+                name,
+                tuple(names),
+            )
+        )
+    return studies, warnings
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """What inspection finds in a Program; nothing was rounded, so that `rounding` is empty.
+
+    Attributes:
+        inspection: all that was found, on random inputs.
+    """
+
+    program: Program
+    inspection: Inspection
+    rounding: tuple[dict[str, Any], ...] = ()
+
+
+def examine_program(
+    path: Path, target: str, steps: int | None = None, input_bits: int | None = None
+) -> tuple[Examined, list[str]]:
+    """Whether a Program from a file fits a target and its chip, and warnings about the file.
+
+    Raises:
+        UsageError: for an unknown target, and as `load_program`.
+    """
+    found = find_target(target)
+    loaded = load_program(path, steps, input_bits)
+    program = loaded.program
+    inputs = random_inputs(program, RANDOM_SAMPLES)
+    inspection = inspect_program(None, program, find_chip(program.chip), inputs, found.violations(program))
+    return Examined(program, inspection), list(loaded.warnings)
