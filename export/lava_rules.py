@@ -124,8 +124,12 @@ def _synapse_violations(synapses: Synapses, program: Program) -> list[str]:
     written = lava_job.written_out(synapses, program)
     held = written
     if isinstance(written, ConvSynapses):
-        if written.weight.min() < WEIGHT[0] or written.weight.max() > WEIGHT[1]:
-            found.append(f"weights {_span(written.weight)}: 8 bits with sign hold {WEIGHT[0]} to {WEIGHT[1]}")
+        step = 1 if (written.weight % 2).any() else 2  # lava-dl's own: 8 bits with sign, doubled
+        if written.weight.min() < step * WEIGHT[0] or written.weight.max() > step * WEIGHT[1]:
+            found.append(
+                f"weights {_span(written.weight)}: 8 bits with sign hold {WEIGHT[0]} to {WEIGHT[1]}, or even numbers "
+                f"from {2 * WEIGHT[0]} to {2 * WEIGHT[1]}"
+            )
     else:
         terms = dense_terms(written.weight, written.weight_exponent)
         if terms is None:

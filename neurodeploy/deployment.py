@@ -21,6 +21,7 @@ from neurodeploy.energy import estimate
 from neurodeploy.errors import DesignRuleError, UsageError, unknown_name
 from neurodeploy.export import target as find_target
 from neurodeploy.export import targets
+from neurodeploy.export.nir import write_graph
 from neurodeploy.hw_models import chip as find_chip
 from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.hw_models.noise_terms import NOISE_TERMS
@@ -116,7 +117,7 @@ def measure_load(model: Model, prepared: Prepared) -> dict[str, Any]:
         "weights": [asdict(row) for row in load.weights],
         "neurons": [asdict(row) for row in load.neurons],
         "neurobench": dict(load.neurobench),
-        "learnable_parameters": sum(part.numel() for part in model.network.parameters() if part.requires_grad),
+        "learnable_parameters": _learnable(model),
         "training_seconds": model.metrics.get("training_seconds"),
     }
 
@@ -173,7 +174,11 @@ def export_model(
         noise = {name: getattr(as_chip.noise, name) for name in as_chip.noise.active}
         facts["virtual_chip"] = {"chip_id": as_chip.chip_id, "seed": as_chip.seed, "noise": noise}
     artifact = Artifact(target_name, prepared.network, program, golden, facts)
-    omitted = save_artifact(artifact, folder, lambda place: find_target(target_name).write(program, place))
+
+    def write_files(place: Path) -> list[str]:
+        return [*find_target(target_name).write(program, place), *write_graph(prepared.network, place)]
+
+    omitted = save_artifact(artifact, folder, write_files)
     return artifact, omitted
 
 
@@ -238,6 +243,13 @@ def test_inputs(artifact: Artifact, data: str, root: str | None, count: int | No
     if shape != artifact.program.input.shape:
         raise UsageError(f"--data {data}: samples of shape {shape}, the network takes {artifact.program.input.shape}")
     return test.inputs
+
+
+def _learnable(model: Model) -> int | None:
+    """None of an imported network, which does not say what was learned."""
+    if isinstance(model.network, Network):
+        return None
+    return sum(part.numel() for part in model.network.parameters() if part.requires_grad)
 
 
 def backend_version(backend: str) -> str | None:

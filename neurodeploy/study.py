@@ -36,6 +36,7 @@ def make_studies(
     samples: int | None,
     seed: int,
     data_root: str | None,
+    device: str = "cpu",
 ) -> list[Study]:
     """One study per network and chip model.
 
@@ -46,6 +47,7 @@ def make_studies(
         model: one or several networks; they are called by the names of their files.
         count: virtual chips per point.
         samples: test images, None for all.
+        device: that computes, "cpu", "cuda" or "cuda:N".
     """
     models = [find_chip(name.strip()) for name in chips]
     given = list(model) if isinstance(model, Sequence) else [model]
@@ -67,6 +69,7 @@ def make_studies(
                 seed,
                 name,
                 tuple(names),
+                device,
             )
             for chip in models
         ]

@@ -45,11 +45,11 @@ class Device(Protocol):
         """
 
 
-def virtual_rack(chips: Sequence[VirtualChip], program: Program, first_trial: int = 0) -> Device:
+def virtual_rack(chips: Sequence[VirtualChip], program: Program, first_trial: int = 0, device: str = "cpu") -> Device:
     """Virtual chips behind the interface of real ones.
 
     The chips' own parameters live in a closure: nothing of the returned object leads to them. Every run is a new trial,
-    so that dynamic noise is never the same twice.
+    so that dynamic noise is never the same twice. `device` is what simulates them, as in `simulate.engine.run_chips`.
 
     Raises:
         UsageError: where the chips have no knob.
@@ -67,7 +67,7 @@ def virtual_rack(chips: Sequence[VirtualChip], program: Program, first_trial: in
             trimmed(one, program, trim, {name: np.asarray(values[index]) for name, values in codes.items()})
             for index, one in enumerate(own)
         ]
-        return run_chips(set_up, inputs, [chip.dynamic_noise(program, trial) for chip in chips])
+        return run_chips(set_up, inputs, [chip.dynamic_noise(program, trial) for chip in chips], device)
 
     return _Rack(len(chips), trim, run)
 

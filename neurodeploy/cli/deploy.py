@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from neurodeploy.cli import xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, say, write_text
 from neurodeploy.errors import NeurodeployError, UsageError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from neurodeploy.ir.artifact import Artifact
     from neurodeploy.snn.model_file import Model
 
-TARGET = typer.Option(..., "--target", help="lava or rockpool; see `neurodeploy targets`.")
+TARGET = typer.Option(..., "--target", help="lava, rockpool, xylo or nir; see `neurodeploy targets`.")
 CHIP = typer.Option(None, "--chip", help="Chip to quantise for, where it is not the target's own.")
 
 
@@ -31,6 +32,7 @@ def export(
     ),
     noise: list[str] = typer.Option([], "--with", help="Of --virtual-chip: mismatch=0.2, a preset; repeatable."),
     seed: int = typer.Option(0, "--seed", min=0, help="Of --virtual-chip, as in `sweep`."),
+    allow_dead: bool = typer.Option(False, "--allow-dead", help="Xylo: export silent or saturated layers, too."),
     as_json: bool = AS_JSON,
 ) -> None:
     """Quantise a network and write an artifact folder; the vendor's package need not be installed."""
@@ -44,11 +46,18 @@ def export(
         raise UsageError("--bundle: takes the nominal network to a chip, which has a mismatch of its own")
     as_chip = None if virtual_chip is None else AsChip(parse_noise(noise), virtual_chip, seed)
     folder = output or model.with_name(f"{model.stem}-{target}")
+    if target == xylo.NAME:
+        if bundle or as_chip is not None:
+            raise UsageError("--bundle and --virtual-chip: not for --target xylo, a digital chip without mismatch")
+        xylo.export_xylo(model, chip, folder, allow_dead, as_json)
+        return
+    if allow_dead:
+        raise UsageError("--allow-dead: only for --target xylo; other targets warn of such layers")
     loaded = load_model(model)
     if bundle:
         _check_bundle(loaded, target, chip)
     artifact, omitted = export_model(loaded, target, folder, chip, as_chip)
-    notes = _write_bundle(artifact, folder, model.stem) if bundle else []
+    notes: list[str] = _write_bundle(artifact, folder, model.stem) if bundle else []
     files = sorted(path.name for path in folder.iterdir())
     warnings = artifact.facts["warnings"]
     if as_json:
@@ -62,7 +71,7 @@ def export(
         typer.echo(f"warning: {warning}")
     for note in notes:
         typer.echo(f"bundle: {note}")
-    say(f"next: neurodeploy run {folder} --backend {target}")
+    say(f"next: neurodeploy run {folder} --backend {'engine' if target == 'nir' else target}")
 
 
 def run(
@@ -85,6 +94,11 @@ def run(
     from neurodeploy.importing.loading import known_encoding, load_program
 
     how = known_encoding(encoding)
+    if xylo.is_artifact(artifact):
+        if data is not None:
+            raise UsageError("--data: a Xylo artifact runs on its own samples")
+        xylo.run_xylo(artifact, backend, samples, output, as_json)
+        return
     loaded = load_program(artifact, steps, input_bits)
     for warning in loaded.warnings:
         say(f"warning: {warning}")

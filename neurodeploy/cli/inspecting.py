@@ -9,37 +9,53 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from neurodeploy.cli import xylo
 from neurodeploy.cli.catalogue import AS_JSON
-from neurodeploy.cli.console import print_json, print_table
+from neurodeploy.cli.console import print_json, print_table, say
 from neurodeploy.cli.deploy import CHIP, TARGET
-from neurodeploy.errors import DesignRuleError
+from neurodeploy.errors import DesignRuleError, UsageError
 
 if TYPE_CHECKING:
     from neurodeploy.deployment import Prepared
     from neurodeploy.inspect import Finding, Placement
+    from neurodeploy.programs import Examined
 
 
 def inspect(
-    model: Path = typer.Argument(help="model.pt"),
+    model: Path = typer.Argument(help="model.pt, or a .net file of lava-dl."),
     target: str = TARGET,
     chip: str = CHIP,
     load: bool = typer.Option(False, "--load", help="Count additions and multiplications on the model's own samples."),
     energy: bool = typer.Option(False, "--energy", help="Estimate energy and latency on the model's own samples."),
     strict: bool = typer.Option(False, "--strict", help="Take every warning for a violation."),
+    steps: int = typer.Option(None, "--steps", min=1, help="Of a .net file: time steps per sample."),
+    input_bits: int = typer.Option(None, "--input-bits", min=1, help="Of a .net file: 1 for spikes, up to 8."),
     as_json: bool = AS_JSON,
 ) -> None:
     """Say whether a network fits a target, what rounding did to it and what to change; exit 3 where it does not fit."""
     from neurodeploy.deployment import examine, measure_energy, measure_load
+    from neurodeploy.importing.loading import NET_SUFFIX
     from neurodeploy.inspect import strict as made_strict
     from neurodeploy.snn.model_file import load_model
 
-    loaded = load_model(model)
-    prepared = examine(loaded, target, chip)
+    prepared: Prepared | Examined
+    measured: dict[str, Any]
+    if target == xylo.NAME:
+        xylo.inspect_xylo(model, chip, as_json)
+        return
+    if model.suffix == NET_SUFFIX:
+        prepared, measured = _examine_net(model, target, steps, input_bits, chip, load or energy), {}
+    else:
+        for option, value in (("--steps", steps), ("--input-bits", input_bits)):
+            if value is not None:
+                raise UsageError(f"{option} {value}: only for a .net file; {model} says its own")
+        loaded = load_model(model)
+        prepared = examine(loaded, target, chip)
+        measured = {"load": measure_load(loaded, prepared)} if load else {}
+        measured |= {"energy": measure_energy(loaded, prepared)} if energy else {}
     findings = list(prepared.inspection.findings)
     findings = made_strict(findings) if strict else findings
     violated = [one for one in findings if one.severity == "violation"]
-    measured: dict[str, Any] = {"load": measure_load(loaded, prepared)} if load else {}
-    measured |= {"energy": measure_energy(loaded, prepared)} if energy else {}
     if as_json:
         content = prepared.inspection.plain() | {"findings": [asdict(one) for one in findings]}
         found = [str(one) for one in findings if one.severity == "warning"]
@@ -51,7 +67,20 @@ def inspect(
         raise DesignRuleError(f"target {target}", [str(one) for one in violated])
 
 
-def _print(prepared: Prepared, findings: Sequence[Finding], measured: dict[str, Any]) -> None:
+def _examine_net(
+    path: Path, target: str, steps: int | None, input_bits: int | None, chip: str | None, measured: bool
+) -> Examined:
+    from neurodeploy.programs import examine_program
+
+    if chip is not None or measured:
+        raise UsageError(f"{path}: --chip, --load and --energy need a model.pt, which has a float network and samples")
+    examined, warnings = examine_program(path, target, steps, input_bits)
+    for warning in warnings:
+        say(f"warning: {warning}")
+    return examined
+
+
+def _print(prepared: Prepared | Examined, findings: Sequence[Finding], measured: dict[str, Any]) -> None:
     inspection = prepared.inspection
     print_table(prepared.rounding)
     for title, rows in (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -11,7 +12,10 @@ from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, progress_bar, say
 from neurodeploy.errors import UsageError, unknown_name
 
-MODELS = typer.Argument(help="model.pt; several are measured side by side, on the same chips and samples.")
+if TYPE_CHECKING:
+    from neurodeploy.sweep.run import Study
+
+MODELS = typer.Argument(help="model.pt or .net; several are measured side by side, on the same chips and samples.")
 CHIPS_OF = typer.Option("loihi2,mixed-signal", "--chip", help="Chip models, separated by commas.")
 NOISE = typer.Option(
     ["mismatch"],
@@ -46,8 +50,13 @@ JOBS = typer.Option(1, "--jobs", help="Processes on this machine; results are th
 RAY = typer.Option(None, "--ray", help="Address of a Ray cluster, as in auto; results are the same to the bit.")
 CPUS = typer.Option(1.0, "--cpus-per-task", min=0, help="With --ray.")
 GPUS = typer.Option(0.0, "--gpus-per-task", min=0, help="With --ray.")
+DEVICE = typer.Option("cpu", "--device", help="cpu, cuda or cuda:N; results are the same to the bit.")
 SAMPLES = typer.Option(None, "--samples", min=1, help="Test samples; by default the whole test set.")
 DATA_ROOT = typer.Option(None, "--data-root", help="Folder with the data set's files (or NEURODEPLOY_DATA).")
+DATA = typer.Option(None, "--data", help="For .net files: data set or .npz that they are judged on.")
+STEPS = typer.Option(None, "--steps", min=1, help="For .net files: time steps per sample.")
+INPUT_BITS = typer.Option(None, "--input-bits", min=1, max=8, help="For .net files: 1 for spikes.")
+ENCODING = typer.Option("direct", "--encoding", help="For .net files: direct, rate or latency.")
 SEED = typer.Option(0, "--seed", min=0, help="Of the chips; chip 17 of a seed is always the same chip.")
 CALIBRATED = typer.Option(False, "--calibrated", help="Trim every chip first (see `calibrate`).")
 STUDY = typer.Option(
@@ -79,13 +88,19 @@ def sweep(
     ray: str = RAY,
     cpus: float = CPUS,
     gpus: float = GPUS,
+    device: str = DEVICE,
     seed: int = SEED,
+    data: str = DATA,
     data_root: str = DATA_ROOT,
+    steps: int = STEPS,
+    input_bits: int = INPUT_BITS,
+    encoding: str = ENCODING,
     output: Path = STUDY,
     as_json: bool = AS_JSON,
 ) -> None:
     """Measure accuracy on virtual chips at every level of noise, and store it."""
-    from neurodeploy.study import make_studies, parse_axes
+    from neurodeploy.simulate.torch_device import find_device
+    from neurodeploy.study import parse_axes
     from neurodeploy.sweep.design import make_points
     from neurodeploy.sweep.executor import make_executor
     from neurodeploy.sweep.export import check_export
@@ -109,6 +124,8 @@ def sweep(
         raise UsageError("--solve-for: needs --floor, the accuracy that chips must keep, as in --floor 0.9")
     if show is not None and show not in TABLES:
         raise unknown_name("table", show, TABLES)
+    if ray is None:  # else the device is one of the cluster's
+        find_device(device)
     base, kind = parse_noise(fixed), known_interval(interval)
     half = None if until is None else check_until(until, chips, most_chips)
     axis = None if solve_for is None else parse_axis(solve_for, base)
@@ -116,7 +133,8 @@ def sweep(
     plan = [] if asked and until is None else make_points(parse_axes(noise, fixed), design, points, design_seed)
     if export is not None:
         check_export(export)
-    studies = make_studies(models, chip.split(","), chips, samples, seed, data_root)
+    of_net = {"data": data, "steps": steps, "input_bits": input_bits, "encoding": encoding}
+    studies = _studies(models, chip, chips, samples, seed, data_root, device, of_net)
     for study in studies:
         base.check_layers(study.program)
         if calibrated:
@@ -168,22 +186,31 @@ def calibrate(
     ray: str = RAY,
     cpus: float = CPUS,
     gpus: float = GPUS,
+    device: str = DEVICE,
     seed: int = SEED,
+    data: str = DATA,
     data_root: str = DATA_ROOT,
+    steps: int = STEPS,
+    input_bits: int = INPUT_BITS,
+    encoding: str = ENCODING,
     output: Path = STUDY,
     as_json: bool = AS_JSON,
 ) -> None:
     """Trim virtual chips by measuring them, and store the trims; then: sweep --calibrated."""
-    from neurodeploy.study import make_studies, parse_axes
+    from neurodeploy.simulate.torch_device import find_device
+    from neurodeploy.study import parse_axes
     from neurodeploy.sweep.executor import make_executor
     from neurodeploy.sweep.plan import parse_noise
     from neurodeploy.sweep.run import calibrate as run_calibration
     from neurodeploy.sweep.store import Store, records
     from neurodeploy.sweep.work import check_calibratable
 
+    if ray is None:  # else the device is one of the cluster's
+        find_device(device)
     base = parse_noise(fixed)
     axes = parse_axes(noise, fixed)
-    studies = make_studies(models, chip.split(","), chips, samples, seed, data_root)
+    of_net = {"data": data, "steps": steps, "input_bits": input_bits, "encoding": encoding}
+    studies = _studies(models, chip, chips, samples, seed, data_root, device, of_net)
     for study in studies:
         base.check_layers(study.program)
         check_calibratable(study)
@@ -199,6 +226,39 @@ def calibrate(
     else:
         print_table(_short(rows))
         say(f"{output}: trims stored; next: neurodeploy sweep {models[0]} --calibrated -o {output}")
+
+
+def _studies(
+    models: list[Path],
+    chip: str,
+    count: int,
+    samples: int | None,
+    seed: int,
+    data_root: str | None,
+    device: str,
+    of_net: dict[str, Any],
+) -> list[Study]:
+    """Of models, on the chips that are named; of .net files, on the chip that they are made for."""
+    from neurodeploy.importing.loading import NET_SUFFIX, known_encoding
+    from neurodeploy.study import make_studies
+
+    nets = [path for path in models if path.suffix == NET_SUFFIX]
+    if not nets:
+        given = [name for name, value in of_net.items() if value not in (None, "direct")]
+        if given:
+            raise UsageError(f"--{given[0].replace('_', '-')}: only for .net files; a model.pt says its own")
+        return make_studies(models, chip.split(","), count, samples, seed, data_root, device)
+    if len(nets) != len(models):
+        raise UsageError(".net files and models: sweep them one after the other, into the same study file")
+    if of_net["data"] is None:
+        raise UsageError("--data: a .net file has no samples; name a data set or a .npz")
+    from neurodeploy.programs import program_studies
+
+    options = of_net | {"encoding": known_encoding(of_net["encoding"])}
+    studies, warnings = program_studies(models, options.pop("data"), count, samples, seed, data_root, **options)
+    for warning in warnings:
+        say(f"warning: {warning}")
+    return [replace(study, device=device) for study in studies]
 
 
 _HIDDEN = ("cell", "evidence")

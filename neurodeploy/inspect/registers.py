@@ -89,8 +89,8 @@ WEIGHT = Rule(
     "L2-WEIGHT-8BIT",
     "weights",
     "violation",
-    "lava-nc 0.10.0, lava/utils/weightutils.py: 8 bits with sign; or, of a Dense, even numbers from -256 to 254, or "
-    "numbers of one sign up to 255. lava/proc/conv/models.py does not check",
+    "lava-nc 0.10.0, lava/utils/weightutils.py: 8 bits with sign, or even numbers from -256 to 254; or, of a "
+    "Dense, numbers of one sign up to 255. lava/proc/conv/models.py does not check",
     "make the layer's scale coarser, or clip the largest weights and retrain",
     topic="weights",
 )
@@ -175,7 +175,8 @@ def _synapses(layer: Layer, chip: ChipModel) -> list[Finding]:
 def _holds(one: Synapses, allowed: tuple[int, int]) -> bool:
     """Whether a convolution's or a Dense's memory holds the weights: of the latter each has a sign mode to choose."""
     if isinstance(one, ConvSynapses):
-        return not outside(one.weight, allowed)
+        step = 1 if (one.weight % 2).any() else 2  # lava-dl's convolutions have 8 bits with sign, doubled
+        return not outside(one.weight, (step * allowed[0], step * allowed[1]))
     if not outside(one.weight, allowed) and one.weight_exponent > WEIGHT_EXPONENTS[0]:
         return True  # written doubled, with the exponent one lower
     even = not (one.weight % 2).any() and not outside(one.weight, (2 * allowed[0], 2 * allowed[1]))

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from neurodeploy.hw_models.dynamic_noise import DynamicNoise
@@ -20,14 +19,23 @@ from neurodeploy.simulate import torch_engine
 from neurodeploy.simulate.recording import Counts, Recording, check_inputs
 from neurodeploy.simulate.spiking_tables import channels_first
 from neurodeploy.simulate.stages import Spikes, Stage, make_stages
+from neurodeploy.simulate.torch_device import find_device
 
 __all__ = ["Counts", "run", "run_chips"]
 
 _CHUNK_BYTES = 2**26  # of what is held at once for a chip's samples
 
 
-def run(program: Program, inputs: NDArray[Any], noise: DynamicNoise | None = None, first_sample: int = 0) -> Recording:
-    """One chip with all spikes and potentials recorded; arguments and errors as `reference.run`."""
+def run(
+    program: Program,
+    inputs: NDArray[Any],
+    noise: DynamicNoise | None = None,
+    first_sample: int = 0,
+    device: str = "cpu",
+) -> Recording:
+    """One chip with all spikes and potentials recorded; arguments and errors as `reference.run` and `run_chips`."""
+    if find_device(device).type != "cpu":
+        return torch_engine.run(program, inputs, noise, first_sample, device)
     batch, static = check_inputs(program, inputs)
     (stage,) = make_stages([program], [noise], inputs, static)
     kind = np.int64 if program.fixed_point else np.float64
@@ -68,12 +76,16 @@ def run_chips(
             computed once.
         inputs: integers, (B, *shape) shown at every step, or (T, B, *shape).
         noise: of every chip in this trial, None where a chip has none.
-        device: "cpu", or a device of torch's such as "cuda".
+        device: "cpu", "cuda" or "cuda:N"; the results are the same to the bit.
+
+    Raises:
+        UsageError: for an unknown device, or where the input does not suit the program.
+        MissingBackendError: where there is no GPU.
     """
     program = programs[0]
     batch, static = check_inputs(program, inputs)
     noises = list(noise) if noise is not None else [None] * len(programs)
-    if torch.device(device).type != "cpu":
+    if find_device(device).type != "cpu":
         return torch_engine.run_chips(programs, inputs, noises, device)
     stages = make_stages(programs, noises, inputs, static)
     parts = _parts(batch, *stages)

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from neurodeploy.config import ExperimentConfig, parse_config
 from neurodeploy.data.dataset import DataSet, Split
 from neurodeploy.errors import FileFormatError, NeurodeployError, UsageError
+from neurodeploy.ir.network import Network
 from neurodeploy.ir.nodes import Input
+from neurodeploy.snn.graph_file import decode_graph, encode_graph
 from neurodeploy.snn.networks import build
 from neurodeploy.snn.spiking_network import SpikingNetwork
 
@@ -31,13 +33,14 @@ class Model:
     """A trained network with all that exporting it needs.
 
     Attributes:
+        network: as it was trained, or a Network that was imported.
         metrics: test_accuracy, validation_accuracy and what else training reports.
         history: one dictionary per epoch.
         calibration: some training images.
         golden: some test images.
     """
 
-    network: SpikingNetwork
+    network: SpikingNetwork | Network
     config: ExperimentConfig
     classes: int
     metrics: dict[str, Any]
@@ -47,7 +50,7 @@ class Model:
 
 
 def make_model(
-    network: SpikingNetwork,
+    network: SpikingNetwork | Network,
     config: ExperimentConfig,
     data: DataSet,
     metrics: dict[str, Any],
@@ -69,7 +72,7 @@ def save_model(model: Model, path: Path) -> None:
         "config": model.config.model_dump(mode="json"),
         "input": {"shape": list(source.shape), "scale": source.scale, "bits": source.bits},
         "classes": model.classes,
-        "state": {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()},
+        **_encode_network(model.network),
         "metrics": model.metrics,
         "history": model.history,
         "temporal": model.calibration.temporal,
@@ -147,15 +150,7 @@ def _decode(content: dict[str, Any]) -> Model:
     classes = int(content["classes"])
     if not 2 <= classes <= 10**5 or np.prod(input_node.shape, dtype=object) > 10**7:
         raise ValueError(f"{classes} classes, input {input_node.shape}: out of range")
-    with torch.device("meta"):  # takes no memory, whatever sizes the file claims
-        expected = {name: part.shape for name, part in build(config.network, input_node, classes).state_dict().items()}
-    state = content["state"]
-    wrong = [name for name in expected if not _fits(state.get(name), expected[name])]
-    wrong += sorted(str(name) for name in set(state) - set(expected))
-    if wrong:
-        raise ValueError(f"state missing, unknown or not of the configured network's shape: {', '.join(wrong)}")
-    network = build(config.network, input_node, classes)
-    network.load_state_dict(content["state"])
+    network = _decode_network(content, config, input_node, classes)
     samples = {name: _samples(content["samples"][name]) for name in ("calibration", "golden")}
     labels = {name: _samples(content["samples"][f"{name}_labels"]) for name in ("calibration", "golden")}
     temporal = content["temporal"]
@@ -168,7 +163,7 @@ def _decode(content: dict[str, Any]) -> Model:
         if images.size and (images.min() < 0 or images.max() >= 2**input_node.bits):
             raise ValueError(f"{name} samples outside the {input_node.bits} bits of the input")
     return Model(
-        network.eval(),
+        network,
         config,
         classes,
         dict(content["metrics"]),
@@ -176,6 +171,37 @@ def _decode(content: dict[str, Any]) -> Model:
         Split(samples["calibration"].astype(np.uint8), labels["calibration"].astype(np.int64), temporal),
         Split(samples["golden"].astype(np.uint8), labels["golden"].astype(np.int64), temporal),
     )
+
+
+def _encode_network(network: SpikingNetwork | Network) -> dict[str, Any]:
+    if isinstance(network, Network):
+        return {"graph": encode_graph(network)}
+    return {"state": {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}}
+
+
+def _decode_network(
+    content: dict[str, Any], config: ExperimentConfig, input_node: Input, classes: int
+) -> SpikingNetwork | Network:
+    if "graph" in content:
+        graph = decode_graph(content["graph"])
+        same = (graph.input.shape, graph.input.scale, graph.input.bits) == (
+            input_node.shape,
+            input_node.scale,
+            input_node.bits,
+        )
+        if not same or graph.steps != config.network.steps or np.prod(graph.shapes[graph.readout]) < classes:
+            raise ValueError("the imported network has another input, number of steps or classes")
+        return graph
+    with torch.device("meta"):  # takes no memory, whatever sizes the file claims
+        expected = {name: part.shape for name, part in build(config.network, input_node, classes).state_dict().items()}
+    state = content["state"]
+    wrong = [name for name in expected if not _fits(state.get(name), expected[name])]
+    wrong += sorted(str(name) for name in set(state) - set(expected))
+    if wrong:
+        raise ValueError(f"state missing, unknown or not of the configured network's shape: {', '.join(wrong)}")
+    network = build(config.network, input_node, classes)
+    network.load_state_dict(content["state"])
+    return network.eval()
 
 
 def _fits(part: Any, shape: torch.Size) -> bool:

@@ -31,14 +31,16 @@ from neurodeploy.snn.spiking_network import INPUT, SpikingNetwork
 _FOLDED = (nn.BatchNorm1d, nn.BatchNorm2d, FeatureLateral)
 
 
-def trace(module: SpikingNetwork) -> Network:
-    """The Network that computes what the module computes in evaluation mode.
+def trace(module: SpikingNetwork | Network) -> Network:
+    """The Network that computes what the module computes in evaluation mode; an imported Network is one already.
 
     The weights by which a layer "a" receives its own spikes become a node "a.recurrent", with a delay of one step.
 
     Raises:
         UsageError: naming every module that a Network cannot express, or a weight that is not finite.
     """
+    if isinstance(module, Network):
+        return module
     nodes: dict[str, Node] = {INPUT: module.input}
     stands_for = {INPUT: INPUT}
     edges: list[Edge] = []

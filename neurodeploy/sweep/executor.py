@@ -50,6 +50,13 @@ def make_executor(
     """
     if jobs < 1:
         raise UsageError(f"--jobs {jobs}: at least one process is needed")
+    on_gpu = next((study.device for study in studies if study.device != "cpu"), None)
+    if on_gpu is not None and jobs > 1:
+        raise UsageError(f"--jobs {jobs} with --device {on_gpu}: one process keeps a GPU busy; leave --jobs out")
+    if on_gpu is not None and ray is not None and gpus == 0:
+        raise UsageError(
+            f"--ray with --device {on_gpu}: tasks see no GPU; say how many each takes, as --gpus-per-task 1"
+        )
     if ray is not None:
         if jobs > 1:
             raise UsageError("--jobs is for this machine and --ray for a cluster: give one of the two")

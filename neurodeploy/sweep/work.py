@@ -64,6 +64,7 @@ class Study:
         chips: number of virtual chips per cell, with ids 0 … chips - 1 in every cell.
         network: its name, which tells it from others in the same file.
         beside: all networks of the same command; a network joins a file where another of them is already.
+        device: that computes, as in `simulate.engine.run_chips`; not in the fingerprints, since results are the same.
     """
 
     program: Program
@@ -75,6 +76,7 @@ class Study:
     seed: int
     network: str = "model"
     beside: tuple[str, ...] = ()
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.chips < 1:
@@ -194,7 +196,7 @@ def _measure(study: Study, noise: NoiseModel, block: Sequence[int], codes: RackC
                 for index, one in enumerate(programs, first)
             ]
         noises = [chip.dynamic_noise(study.program, _TEST_TRIAL) for chip in chips]
-        right.append(run_chips(programs, study.test.inputs, noises).decisions == study.test.labels)
+        right.append(run_chips(programs, study.test.inputs, noises, study.device).decisions == study.test.labels)
     return np.concatenate(right)
 
 
@@ -210,7 +212,8 @@ def _calibrate(study: Study, noise: NoiseModel, block: Sequence[int]) -> list[di
     """One row per chip: what trimming it cost and brought, and the codes."""
     if study.measurement is None or study.selection is None:
         raise UsageError("calibration needs samples for measurement and for selection")
-    device = virtual_rack(_population(study, noise, block), study.program, _FIRST_CALIBRATION_TRIAL)
+    chips = _population(study, noise, block)
+    device = virtual_rack(chips, study.program, _FIRST_CALIBRATION_TRIAL, study.device)
     result = calibrate_trims(device, study.program, study.measurement, study.selection.inputs, study.selection.labels)
     return [
         {

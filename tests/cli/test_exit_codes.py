@@ -60,6 +60,8 @@ def complains(outcome: Any, code: int, *said: str) -> None:
         ("calibrate MODEL --chip ideal --noise mismatch=0 --chips 1 -o STUDY", "chip ideal has no knob"),
         ("sweep MODEL --chips many -o STUDY", "--chips"),
         ("sweep MODEL --samples 0 -o STUDY", "--samples"),
+        ("sweep MODEL --device gpu -o STUDY", "unknown device 'gpu': allowed are cpu, cuda and cuda:N"),
+        ("calibrate MODEL --device mps -o STUDY", "unknown device 'mps': allowed are cpu, cuda and cuda:N"),
         ("export MODEL --target", "--target"),
         ("export MODEL", "--target"),
         ("export --target lava", "model"),

@@ -50,9 +50,7 @@ def test_the_artifact_holds_the_chips_own_numbers(
         (("--virtual-chip", "3", "--with", "mismatch=0.1", "--bundle"), "--bundle: takes the nominal network"),
     ],
 )
-def test_what_is_no_virtual_chip(
-    run: Any, model_file: Path, tmp_path: Path, words: tuple[str, ...], said: str
-) -> None:
+def test_what_is_no_virtual_chip(run: Any, model_file: Path, tmp_path: Path, words: tuple[str, ...], said: str) -> None:
     outcome = run("export", model_file, "--target", "lava", *words, "-o", tmp_path / "out")
     assert outcome.code == 2, outcome
     assert said in outcome.err
