@@ -40,8 +40,9 @@ class Augmentation:
 
     Images, (B, C, H, W) in [0, 1], through kornia: "crop" at a random place after padding with zeros by an eighth of
     the side (4 at 32), "affine": turned by up to 10 degrees, shifted by up to 7 % of each side and scaled by 0.9 to
-    1.1, "flip" left to right with probability 1/2, "cutout" of one square of half the side (16 at 32) inside the image, set to 0, "autoaugment" with the policy found for CIFAR-10 (Cubuk et al. 2019). What comes out is
-    in [0, 1] and off the grid of the input.
+    1.1, "flip" left to right with probability 1/2, "cutout" of one square of half the side (16 at 32) inside the
+    image, set to 0, "autoaugment" with the policy found for CIFAR-10 (Cubuk et al. 2019). What comes out is in [0, 1]
+    and off the grid of the input.
 
     Recordings, (T, B, C, H, W), all steps of a sample alike: "flip", and "roll" by -5 to 5 pixels around both sides.
     """

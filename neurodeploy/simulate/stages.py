@@ -206,11 +206,13 @@ class Stage:
                 steady[:, low : low + size] += outside.sums(program, synapses, source)
                 continue
             target = changing[:, synapses.delay :, low : low + size]
+            if target.shape[1] == 0:  # nothing arrives before the end
+                continue
             if source.ndim == 1 + len(program.shapes[synapses.source]):
                 target += outside.sums(program, synapses, source)[:, None]
             elif source.mean() > _SPARSE:
                 target += outside.sums(program, synapses, source[:, : target.shape[1]])
-            elif target.shape[1]:
+            else:
                 _add_event_sums(program, synapses, layer.shape, source[:, : target.shape[1]], target)
 
 

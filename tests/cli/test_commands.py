@@ -35,7 +35,11 @@ def test_chips_and_targets(run: Any) -> None:
         None,
     )
     targets = parsed(run("targets", "--json"))
-    assert {row["target"]: row["chip"] for row in targets} == {"lava": "loihi2", "rockpool": "mixed-signal"}
+    assert {row["target"]: row["chip"] for row in targets} == {
+        "lava": "loihi2",
+        "rockpool": "mixed-signal",
+        "nir": "ideal",
+    }
     for command, names in (("chips", chips), ("targets", ("lava", "rockpool"))):
         outcome = run(command)
         assert (outcome.code, outcome.err) == (0, "")
@@ -48,7 +52,7 @@ def test_doctor_says_what_is_there_without_changing_anything(
     monkeypatch.setenv("NEURODEPLOY_HOME", str(tmp_path / "home"))
     found = parsed(run("doctor", "--json"))
     assert (found["versions"]["neurodeploy"], found["python"]) == (__version__, sys.executable)
-    assert set(found["backends"]) == {"lava", "rockpool"}
+    assert set(found["backends"]) == {"lava", "rockpool", "nir"}
     assert found["cpu_count"] == os.cpu_count()
     outcome = run("doctor")
     assert (outcome.code, outcome.err) == (0, "")

@@ -35,10 +35,10 @@ def complains(outcome: Any, code: int, *said: str) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("export MODEL --target lavva", "unknown target 'lavva': did you mean lava? known: lava, rockpool"),
+        ("export MODEL --target lavva", "unknown target 'lavva': did you mean lava? known: lava, nir, rockpool"),
         ("inspect MODEL --target rokpool", "unknown target 'rokpool': did you mean rockpool?"),
         ("export MODEL --target lava --chip loihi3", "unknown chip 'loihi3': did you mean loihi2?"),
-        ("run ARTIFACT --backend engin", "unknown backend 'engin': did you mean engine?"),
+        ("run ARTIFACT --backend engin", "unknown backend 'engin': did you mean engine or nir?"),
         ("run ARTIFACT --data digit", "unknown data set 'digit': did you mean digits?"),
         ("train --data mnits", "unknown data set 'mnits': did you mean mnist"),
         ("train --set train.epoch=3", "train.epoch: unknown, known are epochs"),

@@ -11,7 +11,8 @@ import pytest
 from neurodeploy import __version__
 
 COMMANDS = (
-    "doctor", "chips", "targets", "train", "inspect", "export", "run", "sweep", "calibrate", "report", "demo",
+    "doctor", "chips", "targets", "train", "import", "inspect", "export", "run", "compare", "deploy", "import-run",
+    "sweep", "calibrate", "report", "demo",
 )  # fmt: skip
 HEAVY = ("torch", "pandas", "altair", "rockpool", "scipy", "sklearn", "pytorch_lightning", "samna", "lava", "numpy")
 

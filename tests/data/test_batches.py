@@ -173,6 +173,25 @@ def test_read_only_samples_and_single_samples_are_taken() -> None:
 IMAGES = torch.rand(200, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.9 + 0.05  # no 0, so that 0 is new
 
 
+def test_affine_moves_a_digit_a_little_and_keeps_its_ink() -> None:
+    """A square in the middle: its centre stays within the shift, its area within the scale, and no two are alike."""
+    images = torch.zeros(64, 1, 28, 28)
+    images[:, :, 9:19, 9:19] = 1
+    out = Augmentation(("affine",), (1, 28, 28), False)(images, 0)
+    area = out.sum(dim=(1, 2, 3))
+    assert 100 * 0.9**2 * 0.93 <= float(area.min()) <= float(area.max()) <= 100 * 1.1**2 * 1.07
+    assert float(area.max() - area.min()) > 15
+    places = torch.arange(28.0)
+    rows = (out.sum(dim=(1, 3)) * places).sum(dim=1) / area
+    columns = (out.sum(dim=(1, 2)) * places).sum(dim=1) / area
+    for centre in (rows, columns):
+        assert float((centre - 13.5).abs().max()) <= 0.07 * 28 + 0.3
+        assert float(centre.std()) > 0.5
+    assert torch.equal(out, Augmentation(("affine",), (1, 28, 28), False)(images, 0))
+    assert float(out.min()) >= 0
+    assert float(out.max()) <= 1 + 1e-6
+
+
 def test_crop_is_a_window_of_the_image_padded_by_an_eighth() -> None:
     out = Augmentation(("crop",), (3, 32, 32), False)(IMAGES, 0)
     padded = torch.nn.functional.pad(IMAGES, (4, 4, 4, 4))

@@ -91,12 +91,19 @@ def test_dense_weight_width(weights: list[int], exponent: int, allowed: bool) ->
     )
 
 
-@pytest.mark.parametrize(("weight", "allowed"), [(127, True), (-128, True), (128, False), (-129, False)])
+@pytest.mark.parametrize(
+    ("weight", "allowed"),
+    [(127, True), (-128, True), (129, False), (-129, False), (254, True), (-256, True), (256, False), (-258, False)],
+)
 def test_conv_weight_width(weight: int, allowed: bool) -> None:
     synapses = ConvSynapses("conv", "input", frozen_ints([[[[weight]]]]))
     found = lava.violations(chain(synapses, (1, 1, 1), Input((1, 1, 1))))
     assert found == (
-        [] if allowed else [f"layer only: synapses conv: weights {weight}: 8 bits with sign hold -128 to 127"]
+        []
+        if allowed
+        else [
+            f"layer only: synapses conv: weights {weight}: 8 bits with sign hold -128 to 127, or even numbers from -256 to 254"
+        ]
     )
 
 

@@ -81,7 +81,10 @@ def test_weights_of_dense_synapses(weight: Any, exponent: int, measured: str | N
     assert found(judged) == ([] if measured is None else [(*WEIGHT, measured, "-128 to 127")])
 
 
-@pytest.mark.parametrize(("low", "high", "fits"), [(-128, 127, True), (-129, 127, False), (-128, 128, False)])
+@pytest.mark.parametrize(
+    ("low", "high", "fits"),
+    [(-128, 127, True), (-129, 127, False), (-128, 129, False), (-256, 254, True), (-256, 256, False)],
+)
 def test_weights_of_a_convolution(low: int, high: int, fits: bool) -> None:
     judged = program(layer("a", (1, 1, 1), conv("input", [[[[low, high]]]])), shape=(1, 1, 2))
     assert found(judged) == ([] if fits else [(*WEIGHT, f"conv: {low} to {high}", "-128 to 127")])

@@ -254,5 +254,5 @@ def test_shapes_that_do_not_fit_are_named() -> None:
 
 def test_a_count_readout_of_a_linear_layer_is_refused() -> None:
     parts = [("fc", nn.Linear(4, 3)), ("readout", SpikeCountReadoutNeurons())]
-    with pytest.raises(UsageError, match="node readout: a spike-count readout reads exactly one LIF node"):
+    with pytest.raises(UsageError, match="node readout: a spike-count readout reads exactly one LIF or CubaLIF node"):
         trace(sequential(Input((4,)), STEPS, parts))
