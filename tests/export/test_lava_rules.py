@@ -98,13 +98,8 @@ def test_dense_weight_width(weights: list[int], exponent: int, allowed: bool) ->
 def test_conv_weight_width(weight: int, allowed: bool) -> None:
     synapses = ConvSynapses("conv", "input", frozen_ints([[[[weight]]]]))
     found = lava.violations(chain(synapses, (1, 1, 1), Input((1, 1, 1))))
-    assert found == (
-        []
-        if allowed
-        else [
-            f"layer only: synapses conv: weights {weight}: 8 bits with sign hold -128 to 127, or even numbers from -256 to 254"
-        ]
-    )
+    held = "8 bits with sign hold -128 to 127, or even numbers from -256 to 254"
+    assert found == ([] if allowed else [f"layer only: synapses conv: weights {weight}: {held}"])
 
 
 def test_all_violations_at_once() -> None:
