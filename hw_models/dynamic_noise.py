@@ -93,6 +93,11 @@ class DynamicNoise:
     whole: bool
     _rows: dict[tuple[str, int], tuple[tuple[Any, ...], FloatArray]] = field(default_factory=dict, repr=False)
 
+    @property
+    def slow(self) -> bool:
+        """Whether some of it has a past: flicker noise."""
+        return any("flicker" in one for one in self.deviations.values())
+
     def current(self, layer: str, shape: Shape, step: int, first: int, count: int) -> FloatArray | None:
         """(count, *shape) to add to a layer's inputs at step (from 0) for samples first …, or None for nothing."""
         deviations = self.deviations.get(layer)

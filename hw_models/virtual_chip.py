@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import hypot, sqrt
 from typing import Any
@@ -20,7 +22,16 @@ from neurodeploy.ir.synapses import Synapses
 
 BOLTZMANN = 1.380649e-23  # J/K, exact in the SI
 LOWEST_GAIN = 0.01
+WEIGHT_BITS = 12  # to which analog weights are resolved where they deviate: far finer than they do
 NEVER = STATE_LIMIT >> VOLTAGE_UNIT_BITS  # a threshold that no fixed-point potential exceeds
+
+
+def realise_all(chips: Sequence[VirtualChip], program: Program) -> list[Program]:
+    """`VirtualChip.realise` of several chips, on all cores: drawing numbers needs no interpreter."""
+    if len(chips) < 2:
+        return [chip.realise(program) for chip in chips]
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda chip: chip.realise(program), chips))
 
 
 @dataclass(frozen=True)
@@ -109,7 +120,9 @@ class VirtualChip:
     def _realise_layer(self, layer: Layer) -> Layer:
         if not self.noise.acts_on(layer.name):
             return layer
-        layer = replace(layer, synapses=tuple(self._realise_weights(layer.name, one) for one in layer.synapses))
+        finer = self._grid(layer)
+        synapses = tuple(self._realise_weights(layer, one, finer) for one in layer.synapses)
+        layer = replace(layer, synapses=synapses, scale=layer.scale / finer)
         if not layer.fires:
             return layer
         gain = self._gain(layer)
@@ -222,8 +235,15 @@ class VirtualChip:
             gain = own if gain is None else gain * own
         return gain
 
-    def _realise_weights(self, layer: str, synapses: Synapses) -> Synapses:
-        noise, draws, shape = self.noise, self._draws, synapses.weight.shape
+    def _grid(self, layer: Layer) -> int:
+        """How much finer than its codes an analog chip's weights must be, so that few bits do not hide what differs."""
+        if self.noise.weight_mismatch == 0 or isinstance(layer.neurons, FixedPointNeurons):
+            return 1
+        return int(2 ** max(0, WEIGHT_BITS - self.model.weight_bits))
+
+    def _realise_weights(self, layer: Layer, synapses: Synapses, finer: int) -> Synapses:
+        """The synapses with this chip's weights, in units `finer` times as small."""
+        noise, draws, shape, name = self.noise, self._draws, synapses.weight.shape, layer.name
         own = f"{synapses.name}:{synapses.source}"
         if not (noise.quantization or noise.weight_mismatch or noise.dead_synapses or noise.stuck_synapses):
             return synapses
@@ -233,14 +253,15 @@ class VirtualChip:
             step = noise.quantization * largest
             weight = np.rint(weight / step) * step
         if noise.weight_mismatch > 0:
-            weight = weight * factor(noise, noise.weight_mismatch, draws.each(shape, layer, f"weight:{own}"))
+            weight = weight * factor(noise, noise.weight_mismatch, draws.each(shape, name, f"weight:{own}"))
         if noise.stuck_synapses > 0:
-            stuck = draws.uniforms(shape, layer, f"stuck:{own}") < noise.stuck_synapses
+            stuck = draws.uniforms(shape, name, f"stuck:{own}") < noise.stuck_synapses
             weight = np.where(stuck, np.where(synapses.weight < 0, -largest, largest), weight)
         if noise.dead_synapses > 0:
-            weight = np.where(draws.uniforms(shape, layer, f"dead:{own}") < noise.dead_synapses, 0, weight)
-        limit = self.model.weight_max
-        return replace(synapses, weight=frozen_ints(np.clip(np.rint(weight), -limit, limit).astype(np.int64)))
+            weight = np.where(draws.uniforms(shape, name, f"dead:{own}") < noise.dead_synapses, 0, weight)
+        limit = self.model.weight_max * finer
+        weight = np.clip(np.rint(weight * finer), -limit, limit)
+        return replace(synapses, weight=frozen_ints(weight.astype(np.int64)))
 
 
 def _retention(layer: Layer) -> FloatArray:

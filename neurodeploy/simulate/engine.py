@@ -50,7 +50,7 @@ def run(
         return channels_first(whole.swapaxes(0, 1), shape)
 
     firing = [layer for layer in program.layers if layer.fires]
-    readout = np.concatenate([one.readout for one in found])
+    readout = np.concatenate([one.readout[0] for one in found])
     if noise is not None:
         readout = noise.readout(readout, first_sample)
     return Recording(

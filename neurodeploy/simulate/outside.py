@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +16,8 @@ from neurodeploy.ir.arrays import IntArray, Shape
 from neurodeploy.ir.program import INPUT, STATE_LIMIT, Program
 from neurodeploy.ir.synapses import ConvSynapses, Synapses
 from neurodeploy.simulate import noise_kernels
-from neurodeploy.simulate.spiking_kernels import EXTRA, LATE, LOST, STUCK
+from neurodeploy.simulate.spiking_kernels import EXTRA, LATE, LOST, STUCK, list_given
+from neurodeploy.simulate.spiking_network import Noise
 from neurodeploy.simulate.spiking_tables import Plan, channels_last, largest_sum, wraps
 
 _FLOAT32_EXACT = 2.0**24
@@ -51,13 +53,55 @@ def transformed(program: Program, synapses: Synapses, total: NDArray[np.int64]) 
     return total << exponent if exponent >= 0 else total >> -exponent
 
 
-def added(plan: Plan, noise: DynamicNoise, steps: int, first: int, count: int) -> NDArray[np.float64]:
-    """(count, steps, neurons) what a chip's noise adds to potentials; no columns where it adds nothing."""
-    noisy = [layer for layer in plan.layers if layer.name in noise.deviations]
+def lists(frames: Sequence[NDArray[Any]], steps: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The spikes of sources, (B, n) where they do not change or (B, T, n), one after the other; where those of each
+    sample and step begin, (sources, B * T + 1)."""
+    starts = []
+    listed = [np.zeros(0, dtype=np.int32)]
+    begin = 0
+    for frame in frames:
+        each_step = frame if frame.ndim == 3 else np.repeat(frame[:, None], steps, axis=1)
+        rows = np.ascontiguousarray(each_step.reshape(-1, frame.shape[-1]), dtype=np.uint8)
+        count = np.concatenate([[0], np.cumsum(rows.sum(axis=1, dtype=np.int64))])
+        found = np.empty(count[-1], dtype=np.int32)
+        list_given(rows, found)
+        listed.append(found)
+        starts.append(count + begin)
+        begin += len(found)
+    return np.concatenate(listed), np.stack(starts) if starts else np.zeros((0, 1), dtype=np.int64)
+
+
+def noise(plan: Plan, chips: Sequence[DynamicNoise | None], steps: int, first: int, count: int) -> Noise:
+    """What the noise of chips that run side by side adds to potentials.
+
+    Normal numbers that are fresh at every step are drawn where they are used. Noise that has a past is drawn here, of
+    one chip alone, together with the others.
+    """
+    none = np.zeros(0)
+    still = Noise(none, np.zeros(0, dtype=np.uint64), none, _orders(plan), normal_table(), first, 0)
+    noisy = [one for one in chips if one is not None and one.deviations]
     if not noisy:
-        return np.zeros((count, steps, 0))
+        return still
+    if noisy[0].slow:
+        return still._replace(added=_added(plan, noisy[0], steps, first, count).reshape(-1))
+    streams = [[one.normals(layer.name, 0) if one else [] for layer in plan.layers] for one in chips]
+    kinds = max(len(found) for layers in streams for found in layers)
+    deviations = np.zeros((len(chips), len(plan.layers), kinds))
+    keys = np.zeros((*deviations.shape, steps, 2), dtype=np.uint64)
+    for chip, one in enumerate(chips):
+        for number, layer in enumerate(plan.layers):
+            for step in range(steps if one else 0):
+                for kind, (deviation, name) in enumerate(one.normals(layer.name, step) if one else []):
+                    deviations[chip, number, kind] = deviation
+                    keys[chip, number, kind, step] = stream_key(*name)
+    whole = int(noisy[0].whole)
+    return still._replace(keys=keys.reshape(-1), deviations=deviations.reshape(-1), whole=whole)
+
+
+def _added(plan: Plan, noise: DynamicNoise, steps: int, first: int, count: int) -> NDArray[np.float64]:
+    """(count, steps, neurons) what a chip's noise adds to potentials."""
     total = np.zeros((count, steps, plan.neurons))
-    for layer in noisy:
+    for layer in plan.layers:
         size = int(np.prod(layer.shape))
         low, order = plan.place[layer.name], _order(layer.shape)
         for step in range(steps):
@@ -72,10 +116,10 @@ def added(plan: Plan, noise: DynamicNoise, steps: int, first: int, count: int) -
     return total
 
 
-def masks(plan: Plan, noise: DynamicNoise, steps: int, first: int, count: int) -> NDArray[np.uint8]:
+def masks(plan: Plan, noise: DynamicNoise | None, steps: int, first: int, count: int) -> NDArray[np.uint8]:
     """(count, steps, neurons) what becomes of a chip's spikes, as bits; no columns where they all arrive as fired."""
-    hit = [layer for layer in plan.layers if layer.name in noise.probabilities or layer.name in noise.stuck]
-    if not hit:
+    hit = [layer for layer in plan.layers if noise and (layer.name in noise.probabilities or layer.name in noise.stuck)]
+    if noise is None or not hit:
         return np.zeros((count, steps, 0), dtype=np.uint8)
     total = np.zeros((count, steps, plan.neurons), dtype=np.uint8)
     for layer in hit:
@@ -91,6 +135,15 @@ def masks(plan: Plan, noise: DynamicNoise, steps: int, first: int, count: int) -
                     here = total[:, step, low : low + size]
                     noise_kernels.mark_below(stream_key(*name), first, size, bound, np.uint8(bit), order, here)
     return total
+
+
+def _orders(plan: Plan) -> IntArray:
+    """Where each neuron of a layer stands among those of its layer, layer after layer."""
+    found = np.zeros(plan.neurons, dtype=np.int64)
+    for layer in plan.layers:
+        low = plan.place[layer.name]
+        found[low : low + int(np.prod(layer.shape))] = _order(layer.shape)
+    return found
 
 
 @lru_cache(maxsize=256)

@@ -21,60 +21,84 @@ inlined = numba.njit(error_model="numpy", nogil=True, inline="always")
 
 STUCK, LOST, LATE, EXTRA = 1, 2, 4, 8
 LISTED = 4096  # spikes that are listed before they are added up
-MOST_AT_ONCE = 8 * 255  # that one word of eight bytes can add to the list
+AT_ONCE = 8  # that one word of eight bytes can add to the list
+MOST_COUNTED = 255  # steps over which spikes are counted in a byte
 
 _UNIT = float(2**VOLTAGE_UNIT_BITS)
 _LIMIT = float(STATE_LIMIT)
 _WORD = np.uint64(8)
 _ONE = np.uint64(1)
 _FOUR = np.uint64(4)
+_NONE = np.uint64(0)
+
+
+def _places():
+    """For each byte, whose bits say which of eight neurons spike, their numbers; the rest is never read."""
+    table = np.zeros((256, 8), dtype=np.int32)
+    for bits in range(256):
+        spiking = [i for i in range(8) if bits >> i & 1]
+        table[bits, : len(spiking)] = spiking
+    return table.reshape(-1)
+
+
+_PLACES = _places()
+_HOW_MANY = np.array([bits.bit_count() for bits in range(256)], dtype=np.uint64)
+_GATHER = np.uint64(0x0102040810204080)  # times eight bytes of 0 or 1: their bits, in order, in the highest byte
 
 
 @compiled
-def list_spikes(spikes, words, word, last, graded, listed):
+def list_spikes(words, word, last, listed):
     """Lists the neurons that spike, from a word on; returns (how many, the word at which the list was full).
 
-    A neuron is written down wherever the list ends and stays there if it spikes: a branch would be guessed wrong. Of
-    graded spikes each counts as many.
+    No spike is asked for by a branch, which would be guessed wrong. A multiplication gathers the eight spikes of a word
+    into one number (of byte i, bit i), `_PLACES` says which neurons it stands for: eight are written down wherever the
+    list ends, and as many stay as there are spikes.
     """
     count = np.uint64(0)
     while word < last and count < LISTED:
         if words[word] != 0:
-            first = word * _WORD
+            bits = (words[word] * _GATHER) >> np.uint64(56)
+            first, at = np.int32(word * _WORD), bits * _WORD
             for i in range(_WORD):
-                listed[count] = first + i
-                if graded:
-                    for _ in range(spikes[first + i]):
-                        listed[count] = first + i
-                        count += _ONE
-                else:
-                    count += np.uint64(spikes[first + i])
+                listed[count + i] = first + _PLACES[at + i]
+            count += _HOW_MANY[bits]
         word += _ONE
     return count, word
 
 
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def list_given(frames, listed):
+    """Lists the spikes of each row of `frames` (rows, n), row after row; graded ones as often as they count."""
+    count = 0
+    for row in range(frames.shape[0]):
+        for i in range(frames.shape[1]):
+            for _ in range(frames[row, i]):
+                listed[count] = i
+                count += 1
+
+
 @compiled
-def add_rows(sums, weights, base, n, listed, count, place):
+def add_rows(sums, weights, base, n, listed, begin, end, place):
     """sums[:n] += Σ_j weights[base + n j : …] over the listed neurons j, counted from the source's place.
 
     Four rows in one pass over the sums: what is stored most often is what costs most.
     """
-    fours = count - count % _FOUR
-    for k in range(np.uint64(0), fours, _FOUR):
+    fours = end - (end - begin) % _FOUR
+    for k in range(begin, fours, _FOUR):
         a = base + (np.uint64(listed[k]) - place) * n
         b = base + (np.uint64(listed[k + _ONE]) - place) * n
         c = base + (np.uint64(listed[k + np.uint64(2)]) - place) * n
         d = base + (np.uint64(listed[k + np.uint64(3)]) - place) * n
         for i in range(n):
             sums[i] += (weights[a + i] + weights[b + i]) + (weights[c + i] + weights[d + i])
-    for k in range(fours, count):
+    for k in range(fours, end):
         a = base + (np.uint64(listed[k]) - place) * n
         for i in range(n):
             sums[i] += weights[a + i]
 
 
 @compiled
-def add_taps(sums, weights, base, listed, count, place, channels, taps, first_tap, targets, rows, geometry):
+def add_taps(sums, weights, base, listed, begin, end, place, channels, taps, first_tap, targets, rows, geometry):
     """A convolution: each listed spike adds the rows of its pixel's taps.
 
     Args:
@@ -84,7 +108,7 @@ def add_taps(sums, weights, base, listed, count, place, channels, taps, first_ta
         geometry: (values of a row, from a channel's rows to the next one's, channels of a group here and there).
     """
     run, row_step, inside, outside = geometry
-    for k in range(count):
+    for k in range(begin, end):
         neuron = np.uint64(listed[k]) - place
         pixel = np.uint64(np.uint32(neuron) // np.uint32(channels))
         channel = neuron - pixel * channels
@@ -118,42 +142,89 @@ def add_to(totals, at, values, first, n):
 
 
 @compiled
-def fixed_point(sums, at, retention, bias, threshold, potential, place, spikes, first, n):
+def count_spikes(spikes, first, pitch, steps, n, counts, tally):
+    """counts[:n] = the spikes of n neurons over all steps; a row of spikes begins every `pitch` values."""
+    for i in range(n):
+        counts[i] = 0
+    for begin in range(_NONE, steps, np.uint64(MOST_COUNTED)):
+        for i in range(n):
+            tally[i] = 0
+        for t in range(begin, min(begin + np.uint64(MOST_COUNTED), steps)):
+            row = first + t * pitch
+            for i in range(n):
+                tally[i] += spikes[row + i]
+        for i in range(n):
+            counts[i] += tally[i]
+
+
+@compiled
+def weigh_spikes(spikes, first, pitch, steps, n, weighed, tally):
+    """weighed[:n] = Σ_t (steps - t) * the spikes of n neurons at step t, for at most MOST_COUNTED steps.
+
+    It is what an integrator that adds up its potential over all steps has of each spike: those so far, once per step.
+    """
+    for i in range(n):
+        weighed[i] = 0
+        tally[i] = 0
+    for t in range(steps):
+        row = first + t * pitch
+        for i in range(n):
+            tally[i] += spikes[row + i]
+        for i in range(n):
+            weighed[i] += tally[i]
+
+
+@compiled
+def add_weighed(sums, weights, base, n, weighed, size):
+    """sums[:n] += Σ_j weighed[j] * weights[base + n j : …]."""
+    for j in range(size):
+        factor = sums.dtype.type(weighed[j])
+        if factor != 0:
+            row = base + j * n
+            for i in range(n):
+                sums[i] += factor * weights[row + i]
+
+
+@compiled
+def fixed_point(sums, at, retention, bias, threshold, own, potential, place, spikes, first, n):
     """`FixedPointNeurons` without memory of the current, whose registers neither wrap nor saturate."""
     for i in range(n):
         j = place + i
-        reached = np.trunc(potential[j] * retention[j]) + (sums[at + i] * _UNIT + bias[j])
-        fired = reached > threshold[j]
+        reached = np.trunc(potential[j] * retention[own + i]) + (sums[at + i] * _UNIT + bias[own + i])
+        fired = reached > threshold[own + i]
         potential[j] = 0.0 if fired else reached
         spikes[first + i] = fired
 
 
 @compiled
 def fixed_point_in_full(
-    sums, at, kept, retention, bias, threshold, added, noise, current, potential, place, spikes, first, n
+    sums, at, kept, retention, bias, threshold, own, added, noise, current, potential, place, spikes, first, n
 ):
     """`FixedPointNeurons` with memory of the current, wrapping, saturation and noise."""
     for i in range(n):
         j = place + i
-        u = np.trunc(current[j] * kept[j]) + sums[at + i] * _UNIT
+        u = np.trunc(current[j] * kept[own + i]) + sums[at + i] * _UNIT
         up = u + 2 * _LIMIT if u <= -_LIMIT else u
         u = u - 2 * _LIMIT if u > _LIMIT else up
         current[j] = u
-        reached = np.trunc(potential[j] * retention[j]) + (u + bias[j]) + added[noise + i]
+        reached = np.trunc(potential[j] * retention[own + i]) + (u + bias[own + i]) + added[noise + i]
         reached = min(max(reached, -(_LIMIT - 1)), _LIMIT - 1)
-        fired = reached > threshold[j]
+        fired = reached > threshold[own + i]
         potential[j] = 0.0 if fired else reached
         spikes[first + i] = fired
 
 
 @compiled
-def floating(sums, at, unit, retention, bias, threshold, at_threshold, subtract, potential, place, spikes, first, n):
+def floating(
+    sums, at, unit, retention, bias, threshold, own, at_threshold, subtract, potential, place, spikes, first, n
+):
     """`FloatNeurons` without memory of the current."""
     for i in range(n):
         j = place + i
-        reached = retention[j] * potential[j] + (unit * sums[at + i] + bias[j])
-        fired = reached >= threshold[j] if at_threshold else reached > threshold[j]
-        rest = reached - threshold[j] if subtract else 0.0
+        reached = retention[own + i] * potential[j] + (unit * sums[at + i] + bias[own + i])
+        limit = threshold[own + i]
+        fired = reached >= limit if at_threshold else reached > limit
+        rest = reached - limit if subtract else 0.0
         potential[j] = rest if fired else reached
         spikes[first + i] = fired
 
@@ -167,6 +238,7 @@ def floating_in_full(
     retention,
     bias,
     threshold,
+    own,
     added,
     noise,
     at_threshold,
@@ -181,11 +253,12 @@ def floating_in_full(
     """`FloatNeurons` with memory of the current and noise."""
     for i in range(n):
         j = place + i
-        u = kept[j] * current[j] + unit * sums[at + i]
+        u = kept[own + i] * current[j] + unit * sums[at + i]
         current[j] = u
-        reached = retention[j] * potential[j] + ((u + bias[j]) + added[noise + i])
-        fired = reached >= threshold[j] if at_threshold else reached > threshold[j]
-        rest = reached - threshold[j] if subtract else 0.0
+        reached = retention[own + i] * potential[j] + ((u + bias[own + i]) + added[noise + i])
+        limit = threshold[own + i]
+        fired = reached >= limit if at_threshold else reached > limit
+        rest = reached - limit if subtract else 0.0
         potential[j] = rest if fired else reached
         spikes[first + i] = fired
 

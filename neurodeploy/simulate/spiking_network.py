@@ -1,8 +1,9 @@
-"""One chip on some samples, in one compiled call: what spikes bring is added up, row by row of the weights.
+"""Chips on some samples, in one compiled call: what spikes bring is added up, row by row of the weights.
 
 A network is a table: a row per layer, a row per synapses, and flat arrays of weights and parameters. All layers lie
 side by side in one row of neurons, each beginning at a multiple of 8, so that eight spikes are looked at in one word.
 A layer runs through all steps before the next begins, where no feedback forbids it: then its weights stay in the cache.
+All chips run a sample before the next begins: then what they share stays there too.
 """
 
 # Numba compiles these functions from their argument types; annotations would not be read.
@@ -17,13 +18,16 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from neurodeploy.simulate import spiking_kernels
+from neurodeploy.simulate import noise_kernels, spiking_kernels
+from neurodeploy.simulate.noise_kernels import WORDS, draw_normals, round_all
 from neurodeploy.simulate.spiking_kernels import (
+    AT_ONCE,
     LISTED,
-    MOST_AT_ONCE,
     add_rows,
     add_taps,
     add_to,
+    add_weighed,
+    count_spikes,
     fixed_point,
     fixed_point_in_full,
     floating,
@@ -32,6 +36,7 @@ from neurodeploy.simulate.spiking_kernels import (
     join,
     list_spikes,
     transmit,
+    weigh_spikes,
 )
 
 
@@ -45,8 +50,9 @@ class LayerRow(NamedTuple):
             `origin` and the next `pitch` later.
         first, last: its synapses.
         steady, changing: columns of what is added to the sums whatever spikes, the same at every step or not; -1: none.
-        fixed_point, in_full, at_threshold, subtract, reads: 0 or 1; `in_full` where the short loop would be wrong,
-            `reads` for the layer that is read out.
+        fixed_point, in_full, at_threshold, subtract: 0 or 1; `in_full` where the short loop would be wrong.
+        reads: what is read out of it: 0 nothing, 1 spikes, 2 potentials, 3 potentials of an integrator whose total
+            over all steps may be computed at once.
     """
 
     place: int
@@ -77,7 +83,7 @@ class SynapsesRow(NamedTuple):
         weights: where its weights begin.
         own: 1 where its sums are kept apart and transformed before they join the others.
         wraps, shift: how they are transformed.
-        graded: 1 where a spike may count for several.
+        given: which of the lists of given spikes its source has; -1 where the source is a layer of the table.
     """
 
     place: int
@@ -93,7 +99,7 @@ class SynapsesRow(NamedTuple):
     own: int
     wraps: int
     shift: int
-    graded: int
+    given: int
 
 
 class Tables(NamedTuple):
@@ -103,7 +109,7 @@ class Tables(NamedTuple):
         layers, synapses: a row each, as integers.
         groups: layer g begins a group of layers that run step by step together.
         taps, targets, rows: see `spiking_kernels.add_taps`.
-        unit: of each layer.
+        neurons: of the row of all neurons.
     """
 
     layers: np.ndarray
@@ -112,40 +118,68 @@ class Tables(NamedTuple):
     taps: np.ndarray
     targets: np.ndarray
     rows: np.ndarray
-    unit: np.ndarray
+    neurons: int
 
 
 class ChipArrays(NamedTuple):
-    """What is a chip's own: all weights, and of every neuron what it keeps, its threshold, bias and kept current."""
+    """What is a chip's own: all weights; of every neuron what it keeps, its threshold, bias and kept current; of every
+    layer the unit of its sums.
+
+    Of several chips with the same weights: those, and neurons and layers of one chip after the other.
+    """
 
     weights: np.ndarray
     retention: np.ndarray
     threshold: np.ndarray
     bias: np.ndarray
     kept: np.ndarray
+    unit: np.ndarray
 
 
 class Drive(NamedTuple):
-    """What reaches the network from outside, (samples, …); an array of no columns where there is nothing.
+    """What reaches the network from outside; an array of no columns where there is nothing.
 
     Attributes:
-        given: (B, T, n) spikes that are known: those of an input, in the first places of the row.
         steady, changing: (B, columns) and (B, T, columns), added to sums.
-        added: (B * T * neurons) noise added to potentials.
-        masks: (B * T * neurons) what becomes of spikes, bits.
+        listed: the spikes of all sources that are known, one list after the other.
+        starts: (sources * (B * T + 1)) where those of each sample and step begin in `listed`, and the end.
+        masks: (B * T * neurons) what becomes of the spikes of the only chip, bits.
     """
 
-    given: np.ndarray
     steady: np.ndarray
     changing: np.ndarray
-    added: np.ndarray
+    listed: np.ndarray
+    starts: np.ndarray
     masks: np.ndarray
 
 
-class Record(NamedTuple):
-    """What is written, flat: (B * classes) the readout, (neurons) counts, (B * T * neurons) spikes and potentials.
+class Noise(NamedTuple):
+    """What is added to potentials; arrays of no values where that is nothing.
 
-    Counts, and spikes with potentials, are left out where they have no values.
+    Attributes:
+        added: (B * T * neurons) of the only chip.
+        keys, deviations: flat (chips, layers, kinds, T, 2) and (chips, layers, kinds): streams of normal numbers that
+            are fresh at every step.
+        order: (neurons) where each neuron of a layer, counted from its first, stands in the tables.
+        table: `hw_models.random.normal_table`.
+        first: the number of the first sample.
+        whole: 1 where their sum is rounded to an integer.
+    """
+
+    added: np.ndarray
+    keys: np.ndarray
+    deviations: np.ndarray
+    order: np.ndarray
+    table: np.ndarray
+    first: int
+    whole: int
+
+
+class Record(NamedTuple):
+    """What is written, flat: (chips * B * classes) the readout, (chips * neurons) counts, (B * T * neurons) spikes and
+    potentials.
+
+    Spikes with potentials are left out where they have no values; with them there is one chip.
     """
 
     readout: np.ndarray
@@ -158,26 +192,50 @@ class Record(NamedTuple):
 (_PLACE, _SIZE, _ROWS, _ROW, _ORIGIN, _PITCH, _SUMS, _FIRST, _LAST, _STEADY, _CHANGING) = range(11)
 (_FIXED_POINT, _IN_FULL, _AT_THRESHOLD, _SUBTRACT, _READS) = range(11, 16)
 (_SOURCE, _PIXELS, _CHANNELS, _DELAY, _TAPS, _WEIGHTS, _RUN, _ROW_STEP, _INSIDE, _OUTSIDE) = range(10)
-(_OWN, _WRAPS, _SHIFT, _GRADED) = range(10, 14)
+(_OWN, _WRAPS, _SHIFT, _GIVEN) = range(10, 14)
 _U = np.uint64
+READS_SPIKES, READS_POTENTIALS, INTEGRATES = 1, 2, 3  # of `LayerRow.reads`
 
 
 @inlined
-def _add_up(table, all_taps, targets, rows, weights, s, spikes, words, row, listed, into):
+def _add_list(table, all_taps, targets, rows, weights, s, listed, begin, end, place, into):
+    """into += what synapses s bring of listed spikes, counted from `place`."""
+    base, run = _U(table[s, _WEIGHTS]), _U(table[s, _RUN])
+    channels, taps = _U(table[s, _CHANNELS]), table[s, _TAPS]
+    geometry = run, _U(table[s, _ROW_STEP]), _U(table[s, _INSIDE]), _U(table[s, _OUTSIDE])
+    if taps < 0:
+        add_rows(into, weights, base, run, listed, begin, end, place)
+    else:
+        at = _U(taps)
+        add_taps(into, weights, base, listed, begin, end, place, channels, all_taps, at, targets, rows, geometry)
+
+
+@inlined
+def _add_up(table, all_taps, targets, rows, weights, s, words, row, listed, into):
     """into += what synapses s bring of the spikes of a step, whose row begins at `row`."""
     place = row + _U(table[s, _SOURCE])
     end = place + _U(table[s, _PIXELS] * table[s, _CHANNELS])
     word, last = place // _U(8), (end + _U(7)) // _U(8)
-    base, run = _U(table[s, _WEIGHTS]), _U(table[s, _RUN])
-    channels, taps = _U(table[s, _CHANNELS]), table[s, _TAPS]
-    geometry = run, _U(table[s, _ROW_STEP]), _U(table[s, _INSIDE]), _U(table[s, _OUTSIDE])
     while word < last:
-        count, word = list_spikes(spikes, words, word, last, table[s, _GRADED] == 1, listed)
-        if taps < 0:
-            add_rows(into, weights, base, run, listed, count, place)
-        else:
-            at = _U(taps)
-            add_taps(into, weights, base, listed, count, place, channels, all_taps, at, targets, rows, geometry)
+        count, word = list_spikes(words, word, last, listed)
+        _add_list(table, all_taps, targets, rows, weights, s, listed, _U(0), count, place, into)
+
+
+@inlined
+def _integrate(
+    layers, layer, synapses, weights, unit, bias, own, spikes, neurons, steps, weighed, tally, sums, out, at
+):
+    """The total over all steps of the potentials of an integrator: Σ_t (T - t) (unit Σ_j w_j s_j[t] + bias)."""
+    size, room = _U(layers[layer, _SIZE]), layers[layer, _SUMS]
+    sums[:room] = 0
+    for s in range(layers[layer, _FIRST], layers[layer, _LAST]):
+        delay = min(_U(synapses[s, _DELAY]), steps)
+        source = _U(synapses[s, _PIXELS] * synapses[s, _CHANNELS])
+        weigh_spikes(spikes, _U(synapses[s, _SOURCE]), neurons, steps - delay, source, weighed, tally)
+        add_weighed(sums, weights, _U(synapses[s, _WEIGHTS]), _U(synapses[s, _RUN]), weighed, source)
+    often = 0.5 * np.float64(steps) * np.float64(steps + _U(1))
+    for i in range(size):
+        out[at + i] = unit * sums[i] + often * bias[own + i]
 
 
 @inlined
@@ -191,6 +249,7 @@ def _update(
     keep,
     bias,
     limit,
+    own,
     added,
     noise,
     current,
@@ -206,10 +265,10 @@ def _update(
     if table[layer, _FIXED_POINT] == 1:
         if full:
             fixed_point_in_full(
-                sums, at, kept, keep, bias, limit, added, noise, current, potential, place, spikes, first, n
+                sums, at, kept, keep, bias, limit, own, added, noise, current, potential, place, spikes, first, n
             )
         else:
-            fixed_point(sums, at, keep, bias, limit, potential, place, spikes, first, n)
+            fixed_point(sums, at, keep, bias, limit, own, potential, place, spikes, first, n)
     elif full:
         floating_in_full(
             sums,
@@ -219,6 +278,7 @@ def _update(
             keep,
             bias,
             limit,
+            own,
             added,
             noise,
             at_threshold,
@@ -231,19 +291,20 @@ def _update(
             n,
         )
     else:
-        floating(sums, at, unit, keep, bias, limit, at_threshold, subtract, potential, place, spikes, first, n)
+        floating(sums, at, unit, keep, bias, limit, own, at_threshold, subtract, potential, place, spikes, first, n)
 
 
 def _fingerprint():
-    return hashlib.sha256(Path(spiking_kernels.__file__).read_bytes()).hexdigest()
+    files = (spiking_kernels.__file__, noise_kernels.__file__)
+    return hashlib.sha256(b"".join(Path(one).read_bytes() for one in files)).hexdigest()
 
 
 def _kernel(fingerprint):
-    """Compiled once and kept on disk; the fingerprint in its closure tells numba of changes in the other file."""
+    """Compiled once and kept on disk; the fingerprint in its closure tells numba of changes in the other files."""
 
     @numba.njit(cache=True, error_model="numpy", nogil=True)
-    def run(tables, chip, drive, record, steps, sums, apart):
-        """Runs all samples of a drive.
+    def run(tables, chips, drive, noise, record, steps, sums, apart):
+        """Runs all samples of a drive on all chips.
 
         Args:
             steps: T.
@@ -251,96 +312,167 @@ def _kernel(fingerprint):
         """
         fingerprint  # noqa: B018 — has to be named here to be in the closure
         # Taken out of their tuples once: numba counts references to whatever it takes out, every time.
-        layers, synapses, groups, units = tables.layers, tables.synapses, tables.groups, tables.unit
+        layers, synapses, groups, units = tables.layers, tables.synapses, tables.groups, chips.unit
         taps, targets, rows = tables.taps, tables.targets, tables.rows
-        weights, kept, keep, bias, limit = chip.weights, chip.kept, chip.retention, chip.bias, chip.threshold
-        masks, readout, counts = drive.masks, record.readout, record.counts
+        weights, kept, keep, bias, limit = chips.weights, chips.kept, chips.retention, chips.bias, chips.threshold
+        given, starts, masks = drive.listed, drive.starts, drive.masks
+        added, keys, deviations, order = noise.added, noise.keys, noise.deviations, noise.order
+        table, first_sample, whole = noise.table, noise.first, noise.whole == 1
+        readout, counts = record.readout, record.counts
         recorded_spikes, recorded_potentials = record.spikes, record.potentials
-        neurons = _U(limit.size)
+        neurons, population = _U(tables.neurons), limit.size // tables.neurons
         words = np.zeros(steps * neurons // _U(8), np.uint64)
         spikes = words.view(np.uint8)
-        listed = np.empty(LISTED + MOST_AT_ONCE, np.int64)
+        listed = np.empty(LISTED + AT_ONCE, np.int32)
         potential, current, held = np.empty(neurons), np.empty(neurons), np.empty(neurons, np.uint8)
-        noisy, masked = drive.added.size > 0, masks.size > 0
-        recorded, counted = recorded_potentials.size > 0, counts.size > 0
-        added = drive.added if noisy else np.zeros(neurons)
-        known, steady, changing = drive.given.shape[2], drive.steady.shape[1], drive.changing.shape[2]
+        fresh, several = np.zeros(neurons), np.empty(neurons, np.int32)
+        random = np.empty(neurons // _U(4) + _U(WORDS), np.uint64)
+        weighed, tally = np.empty(neurons, np.uint16), np.empty(neurons, np.uint8)
+        recorded, masked = recorded_potentials.size > 0, masks.size > 0
+        noisy, drawn = added.size > 0, deviations.size > 0
+        kinds = deviations.size // (population * layers.shape[0])
+        samples, steady, changing = drive.steady.shape[0], drive.steady.shape[1], drive.changing.shape[2]
         steady_sums, changing_sums = drive.steady.reshape(-1), drive.changing.reshape(-1)
-        for sample in range(drive.given.shape[0]):
-            if known:
-                spikes.reshape(steps, -1)[:, :known] = drive.given[sample]
-            potential[:] = 0.0
-            current[:] = 0.0
-            held[:] = 0
-            for g in range(groups.size - 1):
-                for t in range(steps):
-                    row = _U(t) * neurons
-                    now = _U(sample * steps) * neurons + row  # of this step in what is given and recorded
-                    for layer in range(groups[g], groups[g + 1]):
-                        place, width = _U(layers[layer, _PLACE]), _U(layers[layer, _ROW])
-                        size = _U(layers[layer, _SIZE])
-                        total, origin, pitch = sums, _U(layers[layer, _ORIGIN]), _U(layers[layer, _PITCH])
-                        first, last = layers[layer, _FIRST], layers[layer, _LAST]
-                        constant, varying = layers[layer, _STEADY], layers[layer, _CHANGING]
-                        if first == last and constant >= 0 and varying < 0:  # nothing is added to what is given
-                            total, origin, pitch = steady_sums, _U(sample * steady + constant), width
-                        elif first == last and varying >= 0 and constant < 0:
-                            at = (sample * steps + t) * changing + varying
-                            total, origin, pitch = changing_sums, _U(at), width
-                        else:
-                            room = layers[layer, _SUMS]
-                            total[:room] = 0
-                            for s in range(first, last):
-                                own = synapses[s, _OWN] == 1
-                                before = t - synapses[s, _DELAY]
-                                if before < 0:
-                                    continue
-                                into = apart if own else sums
-                                then = _U(before) * neurons
-                                _add_up(synapses, taps, targets, rows, weights, s, spikes, words, then, listed, into)
-                                if own:
-                                    join(sums, apart, room, synapses[s, _WRAPS] == 1, synapses[s, _SHIFT])
+        for sample in range(samples):
+            for chip in range(population):
+                mine = _U(chip) * neurons
+                potential[:] = 0.0
+                current[:] = 0.0
+                held[:] = 0
+                for g in range(groups.size - 1):
+                    for t in range(steps):
+                        row = _U(t) * neurons
+                        now = _U(sample * steps) * neurons + row  # of this step in what is given and recorded
+                        for layer in range(groups[g], groups[g + 1]):
+                            if layers[layer, _READS] == INTEGRATES and not recorded:
+                                continue
+                            place, width = _U(layers[layer, _PLACE]), _U(layers[layer, _ROW])
+                            size = _U(layers[layer, _SIZE])
+                            total, origin, pitch = sums, _U(layers[layer, _ORIGIN]), _U(layers[layer, _PITCH])
+                            first, last = layers[layer, _FIRST], layers[layer, _LAST]
+                            constant, varying = layers[layer, _STEADY], layers[layer, _CHANGING]
+                            if first == last and constant >= 0 and varying < 0:  # nothing is added to what is given
+                                total, origin, pitch = steady_sums, _U(sample * steady + constant), width
+                            elif first == last and varying >= 0 and constant < 0:
+                                at = (sample * steps + t) * changing + varying
+                                total, origin, pitch = changing_sums, _U(at), width
+                            else:
+                                room = layers[layer, _SUMS]
+                                total[:room] = 0
+                                for s in range(first, last):
+                                    own = synapses[s, _OWN] == 1
+                                    before = t - synapses[s, _DELAY]
+                                    if before < 0:
+                                        continue
+                                    into = apart if own else sums
+                                    known = synapses[s, _GIVEN]
+                                    if known >= 0:
+                                        at = known * (samples * steps + 1) + sample * steps + before
+                                        begin, end = _U(starts[at]), _U(starts[at + 1])
+                                        _add_list(
+                                            synapses,
+                                            taps,
+                                            targets,
+                                            rows,
+                                            weights,
+                                            s,
+                                            given,
+                                            begin,
+                                            end,
+                                            _U(0),
+                                            into,
+                                        )
+                                    else:
+                                        then = _U(before) * neurons
+                                        _add_up(synapses, taps, targets, rows, weights, s, words, then, listed, into)
+                                    if own:
+                                        join(sums, apart, room, synapses[s, _WRAPS] == 1, synapses[s, _SHIFT])
+                                for line in range(_U(layers[layer, _ROWS])):
+                                    at = origin + line * pitch
+                                    if constant >= 0:
+                                        begin = _U(sample * steady + constant) + line * width
+                                        add_to(sums, at, steady_sums, begin, width)
+                                    if varying >= 0:
+                                        begin = _U((sample * steps + t) * changing + varying) + line * width
+                                        add_to(sums, at, changing_sums, begin, width)
+                            if drawn:
+                                fresh[place : place + size] = 0.0
+                                for kind in range(kinds):
+                                    at = (chip * layers.shape[0] + layer) * kinds + kind
+                                    if deviations[at] > 0.0:
+                                        key = 2 * (at * steps + t)
+                                        draw_normals(
+                                            keys[key],
+                                            keys[key + 1],
+                                            _U(first_sample + sample),
+                                            size,
+                                            table,
+                                            deviations[at],
+                                            order,
+                                            random,
+                                            fresh,
+                                            place,
+                                        )
+                                if whole:
+                                    round_all(fresh, place, size)
                             for line in range(_U(layers[layer, _ROWS])):
-                                at = origin + line * pitch
-                                if constant >= 0:
-                                    begin = _U(sample * steady + constant) + line * width
-                                    add_to(sums, at, steady_sums, begin, width)
-                                if varying >= 0:
-                                    begin = _U((sample * steps + t) * changing + varying) + line * width
-                                    add_to(sums, at, changing_sums, begin, width)
-                        for line in range(_U(layers[layer, _ROWS])):
-                            low = place + line * width
-                            _update(
-                                layers,
-                                layer,
-                                total,
-                                origin + line * pitch,
-                                units[layer],
-                                kept,
-                                keep,
-                                bias,
-                                limit,
-                                added,
-                                now + low if noisy else low,
-                                current,
-                                potential,
-                                low,
-                                spikes,
-                                row + low,
-                                width,
-                            )
-                        if masked:
-                            transmit(spikes, row + place, masks, now + place, held, place, size)
-                        if counted:
-                            add_to(counts, place, spikes, row + place, size)
-                        if recorded:
-                            for i in range(size):
-                                recorded_spikes[now + place + i] = spikes[row + place + i]
-                                recorded_potentials[now + place + i] = potential[place + i]
-                        if layers[layer, _READS] == 1:
-                            add_to(readout, _U(sample) * size, spikes, row + place, size)
-                        elif layers[layer, _READS] == 2:
-                            add_to(readout, _U(sample) * size, potential, place, size)
+                                low = place + line * width
+                                _update(
+                                    layers,
+                                    layer,
+                                    total,
+                                    origin + line * pitch,
+                                    units[chip * layers.shape[0] + layer],
+                                    kept,
+                                    keep,
+                                    bias,
+                                    limit,
+                                    mine + low,
+                                    added if noisy else fresh,
+                                    now + low if noisy else low,
+                                    current,
+                                    potential,
+                                    low,
+                                    spikes,
+                                    row + low,
+                                    width,
+                                )
+                            if masked:
+                                transmit(spikes, row + place, masks, now + place, held, place, size)
+                            if recorded:
+                                for i in range(size):
+                                    recorded_spikes[now + place + i] = spikes[row + place + i]
+                                    recorded_potentials[now + place + i] = potential[place + i]
+                            if layers[layer, _READS] >= READS_POTENTIALS:
+                                at = (_U(chip) * _U(samples) + _U(sample)) * size
+                                add_to(readout, at, potential, place, size)
+                    for layer in range(groups[g], groups[g + 1]):
+                        place, size = _U(layers[layer, _PLACE]), _U(layers[layer, _SIZE])
+                        at = (_U(chip) * _U(samples) + _U(sample)) * size
+                        if layers[layer, _READS] == INTEGRATES:
+                            if not recorded:
+                                _integrate(
+                                    layers,
+                                    layer,
+                                    synapses,
+                                    weights,
+                                    units[chip * layers.shape[0] + layer],
+                                    bias,
+                                    mine + place,
+                                    spikes,
+                                    neurons,
+                                    _U(steps),
+                                    weighed,
+                                    tally,
+                                    sums,
+                                    readout,
+                                    at,
+                                )
+                            continue
+                        count_spikes(spikes, place, neurons, _U(steps), size, several, tally)
+                        add_to(counts, mine + place, several, _U(0), size)
+                        if layers[layer, _READS] == READS_SPIKES:
+                            add_to(readout, at, several, _U(0), size)
 
     return run
 

@@ -12,13 +12,22 @@ from numpy.typing import NDArray
 from neurodeploy.ir.arrays import IntArray, Shape
 from neurodeploy.ir.program import DECAY_ONE, INPUT, STATE_LIMIT, VOLTAGE_UNIT_BITS, FixedPointNeurons, Layer, Program
 from neurodeploy.ir.synapses import ConvSynapses, Synapses, Weights, extreme_sums
-from neurodeploy.simulate.spiking_network import ChipArrays, LayerRow, SynapsesRow, Tables
+from neurodeploy.simulate.spiking_kernels import MOST_COUNTED
+from neurodeploy.simulate.spiking_network import (
+    INTEGRATES,
+    READS_POTENTIALS,
+    READS_SPIKES,
+    ChipArrays,
+    LayerRow,
+    SynapsesRow,
+    Tables,
+)
 from neurodeploy.simulate.spiking_taps import Border, border_of, fast, taps_of
 
 _ROW = 32  # neurons of a row that are computed in one piece; also whole words of spikes
 _LANES = 16  # sums that a processor adds at once
 _UNIT = 2.0**VOLTAGE_UNIT_BITS
-_SPIKES, _POTENTIALS = 1, 2  # what the last layer is read by
+_EXACT = 2.0**53  # integers below it are exact in double precision
 Outside = frozenset[tuple[str, int]]
 
 
@@ -29,7 +38,7 @@ class Plan:
     Attributes:
         layers: those that are run.
         outside: (layer, number of its synapses) whose sums are computed elsewhere and arrive as columns.
-        place: source -> of its neurons in the row of all `neurons`; the first `known` are given.
+        place: layer -> of its neurons in the row of all `neurons`.
         columns: (layer, whether they change from step to step) -> where its outside sums begin.
         widths: columns that do not change, and columns that do.
         sums: integers that are wide enough.
@@ -39,7 +48,6 @@ class Plan:
     layers: tuple[Layer, ...]
     outside: Outside
     place: Mapping[str, int]
-    known: int
     neurons: int
     columns: Mapping[tuple[str, bool], int]
     widths: tuple[int, int]
@@ -63,24 +71,29 @@ def channels_first(values: NDArray[Any], shape: Shape) -> NDArray[Any]:
 
 
 def lay_out(
-    programs: Sequence[Program], layers: range, known: Sequence[str], steady: Outside, changing: Outside, noisy: bool
+    programs: Sequence[Program],
+    layers: range,
+    known: Sequence[str],
+    steady: Outside,
+    changing: Outside,
+    noisy: frozenset[str],
 ) -> Plan:
     """Tables for some layers of a population.
 
     Args:
         programs: one per chip; the tables suit them all.
         layers: by number.
-        known: sources whose spikes are given.
+        known: sources whose spikes are given, as lists.
         steady, changing: synapses whose sums are given, the same at every step or not.
-        noisy: whether noise is added to potentials.
+        noisy: layers to whose potentials noise is added.
     """
     program = programs[0]
     run = [program.layers[number] for number in layers]
     place, low = {}, 0
-    for name in [*known, *(layer.name for layer in run)]:
-        place[name] = low
-        low += _round_up(int(np.prod(program.shapes[name])), _ROW)
-    table = _Table(program, place, steady | changing)
+    for layer in run:
+        place[layer.name] = low
+        low += _round_up(int(np.prod(layer.shape)), _ROW)
+    table = _Table(program, place, known, steady | changing)
     bounds = [[_Bounds.of(one, number) for one in _different(programs, number)] for number in layers]
     columns: dict[tuple[str, bool], int] = {}
     widths = [0, 0]
@@ -89,19 +102,23 @@ def lay_out(
             if any((layer.name, index) in given for index in range(len(layer.synapses))):
                 columns[layer.name, bool(changes)] = widths[changes]
                 widths[changes] += _round_up(int(np.prod(layer.shape)), _ROW)
-        full = noisy or any(one.in_full for one in bounds[number - layers.start])
-        table.add(layer, columns, full, number == len(program.layers) - 1)
-    largest = max(one.sum for several in bounds for one in several)
+        full = layer.name in noisy or any(one.in_full for one in bounds[number - layers.start])
+        reads = 0
+        if number == len(program.layers) - 1:
+            reads = READS_SPIKES if layer.fires else READS_POTENTIALS
+            if not full and all(_integrates(one, layer, table, columns) for one in _different(programs, number)):
+                reads = INTEGRATES
+        table.add(layer, columns, full, reads)
+    narrow = all(one.sum < 2**31 and one.narrow for several in bounds for one in several)
     return Plan(
-        table.finished(_groups(run)),
+        table.finished(_groups(run), low),
         tuple(run),
         steady | changing,
         place,
-        place[run[0].name],
         low,
         columns,
         (widths[0], widths[1]),
-        np.int32 if largest < 2**31 else np.int64,
+        np.int32 if narrow else np.int64,
     )
 
 
@@ -131,24 +148,27 @@ def chip_arrays(plan: Plan, program: Program) -> ChipArrays:
             if (layer.name, index) not in plan.outside:
                 weights += [_rows_of(weight, one, program.shapes[one.source]) for _, weight in _by_delay(one)]
     flat = np.concatenate(weights) if weights else np.zeros(_LANES, dtype=np.int64)
-    narrow = plan.sums is np.int32 and flat.min() >= -128 and flat.max() <= 127
-    return ChipArrays(flat.astype(np.int8 if narrow else np.int32 if plan.sums is np.int32 else np.int64), **rows)
+    kind = np.int64 if plan.sums is np.int64 else np.int8 if _fits(flat, np.int8) else np.int16
+    units = [
+        _UNIT if isinstance(layer.neurons, FixedPointNeurons) else layer.scale
+        for layer in (numbers[one.name] for one in plan.layers)
+    ]
+    return ChipArrays(flat.astype(kind), **rows, unit=np.array(units))
 
 
 class _Table:
     """Rows of a table as they are put together."""
 
-    def __init__(self, program: Program, place: Mapping[str, int], outside: Outside) -> None:
-        self.program, self.place, self.outside = program, place, outside
+    def __init__(self, program: Program, place: Mapping[str, int], known: Sequence[str], outside: Outside) -> None:
+        self.program, self.place, self.known, self.outside = program, place, known, outside
         self.layers: list[LayerRow] = []
-        self.units: list[float] = []
         self.synapses: list[SynapsesRow] = []
         self.taps: list[IntArray] = []
         self.targets: list[IntArray] = []
         self.rows: list[IntArray] = []
         self.weights = self.tap_places = self.tap_count = 0
 
-    def add(self, layer: Layer, columns: Mapping[tuple[str, bool], int], full: bool, last: bool) -> None:
+    def add(self, layer: Layer, columns: Mapping[tuple[str, bool], int], full: bool, reads: int) -> None:
         inner = [one for index, one in enumerate(layer.synapses) if (layer.name, index) not in self.outside]
         convolutions = [one for one in inner if isinstance(one, ConvSynapses)]
         border = border_of(convolutions, self.program.shapes, layer.shape)
@@ -160,7 +180,6 @@ class _Table:
         # A row of no image is rounded up: neurons past its end never fire, and what is left of a vector costs most.
         rows, width = (layer.shape[1], layer.shape[2] * channels) if image else (1, _round_up(size, _ROW))
         neurons = layer.neurons
-        self.units.append(layer.scale)
         self.layers.append(
             LayerRow(
                 place=self.place[layer.name],
@@ -178,7 +197,7 @@ class _Table:
                 in_full=int(full),
                 at_threshold=int(not isinstance(neurons, FixedPointNeurons) and neurons.fires_at_threshold),
                 subtract=int(not isinstance(neurons, FixedPointNeurons) and neurons.reset == "subtract"),
-                reads=0 if not last else _SPIKES if layer.fires else _POTENTIALS,
+                reads=reads,
             )
         )
 
@@ -189,7 +208,7 @@ class _Table:
         own = int(wrapped or shift != 0)
         for extra, _ in _by_delay(one):
             row = SynapsesRow(
-                place=self.place[one.source],
+                place=self.place.get(one.source, 0),
                 pixels=1,
                 channels=int(np.prod(source)),
                 delay=one.delay + extra,
@@ -202,7 +221,7 @@ class _Table:
                 own=own,
                 wraps=int(wrapped),
                 shift=shift,
-                graded=int(one.source == INPUT and self.program.input.bits > 1),
+                given=self.known.index(one.source) if one.source in self.known else -1,
             )
             if isinstance(one, ConvSynapses):
                 places, targets, rows = taps_of(one, source, layer.shape, border)
@@ -224,7 +243,7 @@ class _Table:
             self.synapses.append(row)
             self.weights += row.row_step * row.channels
 
-    def finished(self, groups: IntArray) -> Tables:
+    def finished(self, groups: IntArray, neurons: int) -> Tables:
         def joined(parts: list[IntArray]) -> IntArray:
             return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
@@ -235,16 +254,18 @@ class _Table:
             joined(self.taps),
             joined(self.targets),
             joined(self.rows),
-            np.array(self.units, dtype=np.float64),
+            neurons,
         )
 
 
 @dataclass(frozen=True)
 class _Bounds:
-    """Of a layer on a chip: the largest sum, and whether its registers could wrap or saturate, or keep currents."""
+    """Of a layer on a chip: the largest sum, whether its registers could wrap, saturate or keep currents, and whether 16
+    bits hold its weights."""
 
     sum: float
     in_full: bool
+    narrow: bool
 
     @classmethod
     def of(cls, program: Program, number: int) -> _Bounds:
@@ -255,12 +276,49 @@ class _Bounds:
         # Before a weight exponent shifts it, and with inputs of any sign on the way, a sum may be larger.
         on_the_way = sum(largest_sum(one, highest if one.source == INPUT else 1) for one in layer.synapses)
         neurons = layer.neurons
+        narrow = all(_fits(one.weight, np.int16) for one in layer.synapses)
         if not isinstance(neurons, FixedPointNeurons):
-            return cls(on_the_way, bool(neurons.current_decay.any()))
+            return cls(on_the_way, bool(neurons.current_decay.any()), narrow)
         reach = largest * _UNIT
         saturates = (reach + float(np.abs(neurons.bias).max())) * program.steps >= STATE_LIMIT
         keeps = bool((neurons.current_decay != DECAY_ONE).any())
-        return cls(max(on_the_way, largest), keeps or saturates or reach >= STATE_LIMIT)
+        return cls(max(on_the_way, largest), keeps or saturates or reach >= STATE_LIMIT, narrow)
+
+
+def _integrates(program: Program, layer: Layer, table: _Table, columns: Mapping[tuple[str, bool], int]) -> bool:
+    """Whether the total of a readout's potentials may be computed at once, to the same bits.
+
+    It adds up whatever arrives, and every number on the way is a multiple of one power of two, below 2^53 of it: then
+    no order of adding up rounds.
+    """
+    layer = next(one for one in program.layers if one.name == layer.name)
+    neurons, times = layer.neurons, program.steps * (program.steps + 1) / 2
+    fixed = isinstance(neurons, FixedPointNeurons)
+    keeps_all = bool((neurons.voltage_decay == 0).all() if fixed else (neurons.decay == 1).all())
+    if layer.fires or not keeps_all or program.steps > MOST_COUNTED:
+        return False
+    if (layer.name, False) in columns or (layer.name, True) in columns:
+        return False
+    for one in layer.synapses:
+        if isinstance(one, ConvSynapses) or one.weight_exponent != 0 or one.source not in table.place:
+            return False
+    sums = sum(largest_sum(one, 1) for one in layer.synapses)
+    unit = _UNIT if fixed else layer.scale
+    smallest = min(_lowest_bit(np.array([unit])), _lowest_bit(neurons.bias))
+    return bool(sums * times < 2**31 and (sums * unit + np.abs(neurons.bias).max()) * times / smallest < _EXACT)
+
+
+def _lowest_bit(values: NDArray[Any]) -> float:
+    """The largest power of two of which all values are multiples; infinity for zeros alone."""
+    mantissa, exponent = np.frexp(np.asarray(values, dtype=np.float64).reshape(-1))
+    whole = np.ldexp(mantissa, 53).astype(np.int64)
+    bits = np.ldexp((whole & -whole).astype(np.float64), exponent - 53)
+    return float(bits[whole != 0].min(initial=np.inf))
+
+
+def _fits(values: NDArray[Any], kind: type[np.signedinteger[Any]]) -> bool:
+    held = np.iinfo(kind)
+    return values.size == 0 or bool(held.min <= values.min() and values.max() <= held.max)
 
 
 def largest_sum(one: Synapses, highest: int) -> float:

@@ -18,12 +18,16 @@ from neurodeploy.ir.nodes import Input
 from neurodeploy.ir.program import INPUT, FloatNeurons, Layer, Program
 from neurodeploy.ir.synapses import ConvSynapses, Synapses
 from neurodeploy.simulate import outside
-from neurodeploy.simulate.spiking_network import Drive, LayerRow, Record, run_samples
-from neurodeploy.simulate.spiking_tables import channels_first, channels_last, chip_arrays, lay_out
+from neurodeploy.simulate.spiking_network import ChipArrays, Drive, LayerRow, Record, run_samples
+from neurodeploy.simulate.spiking_tables import Plan, channels_first, channels_last, chip_arrays, lay_out
 
 Array = NDArray[Any]
 Spikes = Mapping[str, NDArray[np.uint8]]  # layer -> (B, T, n), in the order of the tables
 _PIECE = 16  # samples whose sums are computed at once: few enough for the cache
+_LISTED_BYTES = 2  # of a list, about, per neuron and step
+_MOST_AT_ONCE = 16  # chips
+_CACHE_BYTES = 2**18  # of what chips that run side by side have of their own
+_SURVEYED = 2**20  # input values by which it is judged whether they are sparse
 _SPARSE = 0.3  # input events per value and step below which adding them one by one beats a matrix product
 
 
@@ -32,10 +36,12 @@ class Shared(NamedTuple):
 
     Attributes:
         frames: source -> (B, *shape) where it does not change, else (B, T, *shape).
+        starts: (sources, B * T + 1).
     """
 
     frames: Mapping[str, Array]
-    given: Array
+    listed: Array
+    starts: Array
     steady: Array
     changing: Array
 
@@ -55,6 +61,21 @@ class _Before:
     index: int
     changes: bool
     shared: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """The chips `first` up to `last`, side by side."""
+
+    first: int
+    last: int
+    arrays: ChipArrays
+
+    def alone(self, neurons: int) -> _Block:
+        """Its first chip."""
+        weights, *rows, unit = self.arrays
+        layers = len(unit) // (self.last - self.first)
+        return _Block(self.first, self.first + 1, ChipArrays(weights, *(one[:neurons] for one in rows), unit[:layers]))
 
 
 def make_stages(
@@ -86,7 +107,7 @@ class Stage:
         self._programs, self._noises, self._static = programs, noises, static
         self._program = program = programs[0]
         earlier = [layer.name for layer in program.layers[: layers.start]]
-        self._before = list(_sums_before(programs, layers, earlier, static, static or float(inputs.mean()) > _SPARSE))
+        self._before = list(_sums_before(programs, layers, earlier, static, static or _density(inputs) > _SPARSE))
         there = {(one.layer, one.index) for one in self._before}
         inside = {
             one.source
@@ -99,12 +120,15 @@ class Stage:
             frozenset((program.layers[one.layer].name, one.index) for one in self._before if one.changes == changes)
             for changes in (False, True)
         ]
-        noisy = any(one is not None and bool(one.deviations) for one in noises)
+        noisy = frozenset(name for one in noises if one is not None for name in one.deviations)
         masked = any(one is not None and bool(one.probabilities or one.stuck) for one in noises)
         self.plan = lay_out(programs, layers, self._known, keys[0], keys[1], noisy)
-        self._arrays = [chip_arrays(self.plan, one) for one in programs]
+        apart = masked or not all(one.shared for one in self._before)
+        self._blocks = _blocks(self.plan, programs, apart or any(one is not None and one.slow for one in noises))
         wide = np.dtype(self.plan.sums).itemsize
-        each_step = self.plan.neurons * (1 + 8 * noisy + masked) + wide * self.plan.widths[1]
+        lists = sum(int(np.prod(program.shapes[name])) for name in self._known) * _LISTED_BYTES
+        slow = any(one is not None and one.slow for one in noises)
+        each_step = self.plan.neurons * (1 + 8 * slow + masked) + wide * self.plan.widths[1] + lists
         self.bytes_per_sample = program.steps * each_step + wide * self.plan.widths[0]
 
     def shared(self, inputs: Array, spikes: Spikes) -> Shared:
@@ -113,39 +137,38 @@ class Stage:
         frames: dict[str, Array] = {INPUT: inputs if self._static else inputs.swapaxes(0, 1)}
         frames |= {name: channels_first(values, program.shapes[name]) for name, values in spikes.items()}
         batch = len(frames[INPUT])
-        given = np.zeros((batch, steps, plan.known), dtype=np.uint8)
-        for name in self._known:
-            flat = channels_last(frames[name], program.shapes[name])
-            low = plan.place[name]
-            given[:, :, low : low + flat.shape[-1]] = flat[:, None] if flat.ndim == 2 else flat
+        listed, starts = outside.lists(
+            [channels_last(frames[name], program.shapes[name]) for name in self._known], steps
+        )
         steady = np.zeros((batch, plan.widths[0]), dtype=plan.sums)
         changing = np.zeros((batch, steps, plan.widths[1]), dtype=plan.sums)
         self._add_sums(program, frames, True, steady, changing)
-        return Shared(frames, given, steady, changing)
+        return Shared(frames, listed, starts, steady, changing)
 
     def run_all(self, shared: Shared, first_sample: int) -> Found:
         """All chips on some samples."""
-        batch, threads = len(shared.given), torch.get_num_threads()
-        pieces = max(1, min(batch, -(-threads // len(self._programs))))
+        batch, threads = len(shared.steady), torch.get_num_threads()
+        pieces = max(1, min(batch, -(-threads // len(self._blocks))))
         cuts = [batch * piece // pieces for piece in range(pieces + 1)]
         last = self._program.layers[-1]
         readout = np.zeros((len(self._programs), batch, *last.shape))
-        tasks = [(chip, low, high) for chip in range(len(self._programs)) for low, high in pairwise(cuts)]
+        tasks = [(block, low, high) for block in self._blocks for low, high in pairwise(cuts)]
 
-        def work(task: tuple[int, int, int]) -> Array:
-            chip, low, high = task
-            found = self._run(chip, _part(shared, low, high), first_sample + low, recorded=False)
-            readout[chip, low:high] = found.readout
+        def work(task: tuple[_Block, int, int]) -> Array:
+            block, low, high = task
+            found = self._run(block, _part(shared, low, high, self._program.steps), first_sample + low, recorded=False)
+            readout[block.first : block.last, low:high] = found.readout
             return found.counts
 
         with ThreadPoolExecutor(threads) as pool:
             counted = list(pool.map(work, tasks))
-        counts = np.stack([sum(counted[chip * pieces : (chip + 1) * pieces]) for chip in range(len(self._programs))])
+        counts = np.concatenate([sum(counted[at : at + pieces]) for at in range(0, len(tasks), pieces)])
         return Found(readout, {layer.name: self._of(layer.name, counts) for layer in self.plan.layers})
 
     def record(self, shared: Shared, first_sample: int) -> Record:
         """The first chip on some samples, with all spikes and potentials."""
-        return self._run(0, shared, first_sample, recorded=True)
+        (block,) = self._blocks[:1]
+        return self._run(block.alone(self.plan.neurons), shared, first_sample, recorded=True)
 
     def spikes(self, shared: Shared) -> Spikes:
         """The spikes of the first chip, for the stage after this."""
@@ -161,33 +184,31 @@ class Stage:
         shape, low = self._program.shapes[name], self.plan.place[name]
         return channels_first(values[..., low : low + int(np.prod(shape))], shape)
 
-    def _run(self, chip: int, shared: Shared, first_sample: int, recorded: bool) -> Record:
-        program, noise, plan, steps = self._programs[chip], self._noises[chip], self.plan, self._program.steps
-        batch = len(shared.given)
+    def _run(self, block: _Block, shared: Shared, first_sample: int, recorded: bool) -> Record:
+        chips = range(block.first, block.last)
+        program, noises, plan = self._programs[block.first], [self._noises[chip] for chip in chips], self.plan
+        batch, steps = len(shared.steady), program.steps
         steady, changing = shared.steady, shared.changing
         if not all(one.shared for one in self._before):
             steady, changing = steady.copy(), changing.copy()
             self._add_sums(program, shared.frames, False, steady, changing)
-        if noise is None:
-            added, masks = np.zeros((batch, steps, 0)), np.zeros((batch, steps, 0), dtype=np.uint8)
-        else:
-            added = outside.added(plan, noise, steps, first_sample, batch)
-            masks = outside.masks(plan, noise, steps, first_sample, batch)
+        masks = outside.masks(plan, noises[0], steps, first_sample, batch)
+        noise = outside.noise(plan, noises, steps, first_sample, batch)
         shape, count = program.layers[-1].shape, batch * steps * plan.neurons if recorded else 0
         record = Record(
-            np.zeros(batch * int(np.prod(shape))),
-            np.zeros(plan.neurons, dtype=np.int64),
+            np.zeros(len(chips) * batch * int(np.prod(shape))),
+            np.zeros(len(chips) * plan.neurons, dtype=np.int64),
             np.zeros(count, dtype=np.uint8),
             np.zeros(count),
         )
         room = int(plan.tables.layers[:, LayerRow._fields.index("sums")].max())
         scratch = np.zeros(room, dtype=plan.sums), np.zeros(room, dtype=plan.sums)
-        drive = Drive(shared.given, steady, changing, added.reshape(-1), masks.reshape(-1))
-        run_samples(plan.tables, self._arrays[chip], drive, record, steps, *scratch)
+        drive = Drive(steady, changing, shared.listed, shared.starts.reshape(-1), masks.reshape(-1))
+        run_samples(plan.tables, block.arrays, drive, noise, record, steps, *scratch)
         whole = (batch, steps, plan.neurons if recorded else 0)
         return Record(
-            channels_first(record.readout.reshape(batch, -1), shape),
-            record.counts,
+            channels_first(record.readout.reshape(len(chips), batch, -1), shape),
+            record.counts.reshape(len(chips), -1),
             record.spikes.reshape(whole),
             record.potentials.reshape(whole),
         )
@@ -241,9 +262,36 @@ def _add_event_sums(program: Program, synapses: Synapses, shape: Shape, frames: 
         list(pool.map(work, range(0, len(frames), _PIECE)))
 
 
-def _part(shared: Shared, low: int, high: int) -> Shared:
+def _density(inputs: Array) -> float:
+    """Events per value and step, of some samples: either way to add them up gives the same sums."""
+    return float(inputs[:, :: -(-inputs.size // _SURVEYED)].mean())
+
+
+def _part(shared: Shared, low: int, high: int, steps: int) -> Shared:
     frames = {name: values[low:high] for name, values in shared.frames.items()}
-    return Shared(frames, shared.given[low:high], shared.steady[low:high], shared.changing[low:high])
+    starts = np.ascontiguousarray(shared.starts[:, low * steps : high * steps + 1])
+    return Shared(frames, shared.listed, starts, shared.steady[low:high], shared.changing[low:high])
+
+
+def _blocks(plan: Plan, programs: Sequence[Program], apart: bool) -> list[_Block]:
+    """Chips that run side by side: as many as the cache holds, where they have the same weights; each alone if `apart`.
+
+    Their number is a multiple of that of the threads, where there are as many chips.
+    """
+    arrays = [chip_arrays(plan, one) for one in programs]
+    alike = all(one.weights is arrays[0].weights for one in arrays)
+    at_once = 1 if apart or not alike else max(1, min(_MOST_AT_ONCE, _CACHE_BYTES // (24 * plan.neurons)))
+    threads = torch.get_num_threads()
+    count = min(len(programs), -(-len(programs) // (at_once * threads)) * threads)
+    cuts = [len(programs) * index // count for index in range(count + 1)]
+    return [_Block(low, high, _stacked(arrays[low:high])) for low, high in pairwise(cuts)]
+
+
+def _stacked(chips: Sequence[ChipArrays]) -> ChipArrays:
+    if len(chips) == 1:
+        return chips[0]
+    rows = [np.concatenate([getattr(one, name) for one in chips]) for name in ChipArrays._fields[1:]]
+    return ChipArrays(chips[0].weights, *rows)
 
 
 def _alike(programs: Sequence[Program], noises: Sequence[DynamicNoise | None]) -> int:

@@ -52,7 +52,9 @@ class StackedLayer:
 
     def __init__(self, layers: Sequence[Layer], program: Program, device: torch.device) -> None:
         first = layers[0]
-        self.name, self.shape, self.fires, self.scale = first.name, first.shape, first.fires, first.scale
+        self.name, self.shape, self.fires = first.name, first.shape, first.fires
+        scales = torch.tensor([layer.scale for layer in layers], dtype=torch.float64, device=device)
+        self.scale = scales.reshape(-1, *[1] * (1 + len(first.shape)))
         self.arriving = [
             part
             for index in range(len(first.synapses))

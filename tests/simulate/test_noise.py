@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,21 @@ def test_engine_and_reference_agree_on_every_noise(cases: Any, name: str) -> Non
                 moved |= set(noise.active)
     missing = set(LEVELS) - moved - ({"ktc"} if name == "loihi2" else set())
     assert not missing, "these noises changed nothing anywhere: their agreement says nothing"
+
+
+def test_chips_with_finer_weights_run_beside_others(cases: Any) -> None:
+    """Where weights of few bits deviate, a chip's unit is finer than that of a chip whose weights do not."""
+    few = replace(chip("mixed-signal"), weight_bits=8)
+    chips = [VirtualChip(few, NoiseModel(weight_mismatch=level), index) for index, level in enumerate((0.0, 0.3))]
+    for nominal, inputs in cases["mixed-signal"]:
+        programs = [one.realise(nominal) for one in chips]
+        assert [one.layers[0].scale for one in programs] == [nominal.layers[0].scale, nominal.layers[0].scale / 16]
+        counts = engine.run_chips(programs, inputs, [None, None])
+        for index, own in enumerate(programs):
+            expected = reference.run(own, inputs)
+            np.testing.assert_array_equal(counts.readout[index], expected.readout)
+            for layer, spikes in expected.spikes.items():
+                np.testing.assert_array_equal(counts.spike_counts[layer][index], spikes.sum((0, 1), dtype=int))
 
 
 @pytest.mark.parametrize("name", CHIPS)
