@@ -29,7 +29,7 @@ from sweep_speed_rivals import DECAY, THRESHOLD, rockpool_loop, torch_loop
 
 from neurodeploy.hw_models import chip as find_chip
 from neurodeploy.hw_models.noise import NoiseModel
-from neurodeploy.hw_models.virtual_chip import VirtualChip
+from neurodeploy.hw_models.virtual_chip import VirtualChip, realise_all
 from neurodeploy.ir.arrays import frozen_floats, frozen_ints
 from neurodeploy.ir.nodes import Input
 from neurodeploy.ir.program import FloatNeurons, Layer, Program
@@ -95,7 +95,7 @@ def conv_network() -> tuple[Program, NDArray[np.uint8]]:
 def ours(program: Program, inputs: NDArray[Any], noise: NoiseModel, chips: range) -> float:
     """Draws chips and runs them; the mean firing rate of the first layer."""
     virtual = [VirtualChip(find_chip(program.chip), noise, chip_id) for chip_id in chips]
-    programs = [one.realise(program) for one in virtual]
+    programs = realise_all(virtual, program)
     counts = run_chips(programs, inputs, [one.dynamic_noise(program) for one in virtual])
     name = program.layers[0].name
     fired = counts.spike_counts[name].sum()

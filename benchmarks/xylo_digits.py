@@ -1,7 +1,13 @@
-"""Digits on a Xylo: accuracy in floating point, quantised, and in SynSense's simulator; against Rockpool's quantisers.
+"""Networks on a Xylo: accuracy in floating point, quantised, in SynSense's simulator; against Rockpool's quantisers.
 
     python benchmarks/xylo_digits.py -o docs/results/xylo-digits-a3.json
+    python benchmarks/xylo_digits.py -o docs/results/xylo-n-mnist.json --only xylo_n-mnist --data-root DATA/n-mnist
 
+The presets `xylo_*` are trained as `neurodeploy train` does, with the chip's decays, currents and several spikes a
+step: the chip-constrained network in floating point. With `--free`, a network of the same size that knows nothing of
+the chip (batch norm, one spike, no currents, reset to zero) is trained beside it, for what the constraints cost.
+
+The others are digits on 16 channels, "trained" and "current-*".
 Networks: "trained" by neurodeploy from `xylo_digits.yaml` (no synaptic currents), and networks with currents of a time
 constant of 1.2, 2 and 4 steps, one of them recurrent, by `xylo_training.py`. Each is quantised by neurodeploy, and by
 Rockpool's `global_quantize` and `channel_quantize` where Rockpool is installed. A quantised network is silent where a
@@ -25,6 +31,7 @@ from common import mean_interval, provenance, write_json
 from xylo_training import scanned_digits, train_currents, write_npz
 
 from neurodeploy.config import load_config
+from neurodeploy.data.sources import load_data_set
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.experiment import train_model
 from neurodeploy.export import xylo
@@ -40,8 +47,11 @@ from neurodeploy.snn.trace import trace
 
 CURRENTS = {"current-1.2": (1.2, False), "current-2": (2.0, False), "current-4": (4.0, False)}
 CURRENTS |= {"current-2-recurrent": (2.0, True)}
+PRESETS = ("xylo_digits", "xylo_digits_recurrent", "xylo_n-mnist", "xylo_n-mnist_recurrent")
+FREE = {"current_decay": 0.0, "most_spikes": 1, "norm": "batch", "reset": "zero", "surrogate_linear": "arctangent"}
 REPEATS = {"trained": 3} | dict.fromkeys(CURRENTS, 2)
 _CALIBRATION = 128
+_CACHE = str(Path(tempfile.gettempdir()) / "neurodeploy-benchmark-frames")
 Quantiser = Callable[[PopulationNetwork, np.ndarray, str], Any]
 
 
@@ -51,26 +61,33 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--chip", default="xylo-a3", help="with fewer outputs than 10, as many classes are used")
-    parser.add_argument("--only", nargs="*", choices=tuple(REPEATS), help="networks")
+    parser.add_argument("--only", nargs="*", choices=(*REPEATS, *PRESETS), help="networks")
+    parser.add_argument("--data-root", help="folder with the files of a preset's data set")
+    parser.add_argument("--free", action="store_true", help="of presets: train the unconstrained network, too")
     parser.add_argument("--simulated", type=int, default=360, help="test samples for SynSense's simulator")
     options = parser.parse_args()
     torch.set_num_threads(1)
     classes = min(10, xylo_chip(options.chip).outputs)
     runs, quantisers = [], {"neurodeploy": _ours} | _rockpool()
     for name in options.only or REPEATS:
-        data = scanned_digits(REPEATS[name], classes)
+        data = scanned_digits(REPEATS[name], classes) if name in REPEATS else {}
         for seed in range(options.seeds):
-            started = time.process_time()
-            network = (
-                _trained(data, seed)
-                if name == "trained"
-                else train_currents(data, CURRENTS[name][0], seed, recurrent=CURRENTS[name][1])
-            )
+            started, free = time.process_time(), {}
+            if name in PRESETS:
+                network, data = _preset(name, seed, options.data_root, {})
+                if options.free:
+                    free = {"free_accuracy": _accuracy(*_preset(name, seed, options.data_root, FREE))}
+            elif name == "trained":
+                network = _trained(data, seed)
+            else:
+                network = train_currents(data, CURRENTS[name][0], seed, recurrent=CURRENTS[name][1])
             seconds = time.process_time() - started
             for quantiser, quantise in quantisers.items():
                 row = _measured(network, data, quantise, options)
                 runs.append(
-                    {"network": name, "seed": seed, "quantiser": quantiser, "training_cpu_seconds": seconds} | row
+                    {"network": name, "seed": seed, "quantiser": quantiser, "training_cpu_seconds": seconds}
+                    | row
+                    | free
                 )
                 print(runs[-1], flush=True)
     write_json(
@@ -88,6 +105,27 @@ def _trained(data: dict[str, Any], seed: int) -> PopulationNetwork:
         config = load_config(Path(__file__).with_name("xylo_digits.yaml"), [], overrides)
         model = train_model(config, Path(folder) / "model.pt", progress=False)
         return to_populations(trace(model.network))
+
+
+def _preset(
+    name: str, seed: int, root: str | None, network: dict[str, Any]
+) -> tuple[PopulationNetwork, dict[str, Any]]:
+    """A preset trained with changes to its network, and its data as (N, T, channels)."""
+    overrides = {"seed": seed, "train.threads": 1, "data.root": root, "data.cache": _CACHE}
+    overrides |= {f"network.{option}": value for option, value in network.items()}
+    config = load_config(None, [], overrides, preset=name)
+    with tempfile.TemporaryDirectory() as folder:
+        model = train_model(config, Path(folder) / "model.pt", progress=False)
+    data = load_data_set(config.data, config.network.steps, config.seed)
+    parts = {"train": data.train, "test": data.test}
+    found = {f"{part}_labels": split.labels for part, split in parts.items()}
+    found |= {f"{part}_samples": split.samples.reshape(*split.samples.shape[:2], -1) for part, split in parts.items()}
+    return to_populations(trace(model.network)), found
+
+
+def _accuracy(network: PopulationNetwork, data: dict[str, Any]) -> float:
+    decided = float_simulator.run(network, data["test_samples"].transpose(1, 0, 2)).decisions
+    return float((decided == data["test_labels"]).mean())
 
 
 def _measured(network: PopulationNetwork, data: dict[str, Any], quantise: Quantiser, options: Any) -> dict[str, Any]:
@@ -164,7 +202,7 @@ def _summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         row |= {
             name: sum(name in run and bool(run[name]) for run in mine) for name in ("silent", "saturated", "refused")
         }
-        for name in ("float_accuracy", "accuracy", "agreement", "xylosim_accuracy"):
+        for name in ("free_accuracy", "float_accuracy", "accuracy", "agreement", "xylosim_accuracy"):
             values = [run[name] for run in mine if run.get(name) is not None]
             row[name] = mean_interval(values) if values else None
         row["xylosim_differing"] = sum(run.get("xylosim_differing", 0) for run in mine)

@@ -11,12 +11,17 @@ from neurodeploy.errors import unknown_name
 from neurodeploy.export.target import Target
 
 _NOT_TARGETS = (  # import a vendor's package at the top: loaded when a target runs
+    "dynapse2_simulator",
     "lava_netx",
     "lava_network",
     "lava_python",
     "lava_recorder",
     "lava_worker",
     "rockpool_modules",
+    "rockpool_native",
+    "rockpool_neurons",
+    "samna_probe",
+    "xylo_bundle_run",
 )
 
 

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from neurodeploy.errors import DesignRuleError
+from neurodeploy.errors import DesignRuleError, UsageError
 from neurodeploy.export import lava_job, lava_process, netx
 from neurodeploy.export.lava_rules import BIAS_MANTISSA as BIAS_MANTISSA
 from neurodeploy.export.lava_rules import THRESHOLD_MAX as THRESHOLD_MAX
 from neurodeploy.export.lava_rules import violations as violations
 from neurodeploy.export.target import Target
-from neurodeploy.ir.program import Program
+from neurodeploy.ir.program import Layer, Program
 from neurodeploy.simulate.recording import Recording, check_inputs
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 WORKER = "lava_worker.py"
 WORKER_FILES = (WORKER, "lava_network.py", "lava_netx.py", "lava_python.py", "lava_recorder.py")
 NET_FILE = "network.net"
+INPUT_NEURONS = "input0"  # synapses of an input with neurons, as `neurodeploy.importing.net` calls them
 
 
 # --- files --------------------------------------------------------------------------------------------------------
@@ -70,12 +71,12 @@ def _copy_worker(folder: Path) -> None:
 
 
 class Job(NamedTuple):
-    """One run of the worker: the contents of its files. `net` is a program to write as `network.net`, or None."""
+    """One run of the worker: the contents of its files; `net`: a program to write as `network.net`, or such a file."""
 
     contents: Mapping[str, Any]
     arrays: Mapping[str, NDArray[Any]]
     inputs: NDArray[Any]
-    net: Program | None = None
+    net: Program | Path | None = None
 
 
 def run(program: Program, inputs: NDArray[Any]) -> Recording:
@@ -104,19 +105,38 @@ def run_netx(program: Program, inputs: NDArray[Any]) -> Recording:
     """As `run`, but through `network.net` and lava-dl's netx: shows that the file means the same."""
     _job(program)
     check_inputs(program, inputs)
-    layers = [
-        {"name": layer.name, "shape": list(layer.shape), "lag": index + 1}
-        for index, layer in enumerate(netx.in_order(program))
-    ]
-    contents = {
+    contents = _netx_contents(program, netx.in_order(program), netx.input_message_bits(program))
+    return recording(program, execute([Job(contents, {}, inputs, program)])[0])
+
+
+def run_net(path: Path, program: Program, inputs: NDArray[Any]) -> Recording:
+    """As `run_netx`, of a `.net` file as it is; `program` is what `importing.net.read_net` makes of it.
+
+    Raises:
+        UsageError: where the file's input has neurons, whose bias netx leaves its user to drive, sample by sample.
+    """
+    if len(program.layers[0].synapses) == 1 and program.layers[0].synapses[0].name == INPUT_NEURONS:
+        raise UsageError(
+            f"netx: the input of {path} has neurons, which are driven through their bias, one sample in a run; name "
+            "lava, which is given the same weights as processes"
+        )
+    check_inputs(program, inputs)
+    bits = program.input.bits
+    contents = _netx_contents(program, program.layers, bits if bits > 1 else 0)
+    return recording(program, execute([Job(contents, {}, inputs, path)])[0])
+
+
+def _netx_contents(program: Program, layers: Sequence[Layer], message_bits: int) -> dict[str, Any]:
+    return {
         "kind": "netx",
         "net": NET_FILE,
         "steps": program.steps,
         "input_shape": list(program.input.shape),
-        "message_bits": netx.input_message_bits(program),
-        "layers": layers,
+        "message_bits": message_bits,
+        "layers": [
+            {"name": layer.name, "shape": list(layer.shape), "lag": index + 1} for index, layer in enumerate(layers)
+        ],
     }
-    return recording(program, execute([Job(contents, {}, inputs, program)])[0])
 
 
 def execute(jobs: Sequence[Job]) -> list[dict[str, NDArray[Any]]]:
@@ -129,7 +149,9 @@ def execute(jobs: Sequence[Job]) -> list[dict[str, NDArray[Any]]]:
             folder.mkdir()
             lava_job.save(folder, job.contents, job.arrays)
             np.save(folder / "inputs.npy", job.inputs.astype(np.int32), allow_pickle=False)
-            if job.net is not None:
+            if isinstance(job.net, Path):
+                shutil.copyfile(job.net, folder / NET_FILE)
+            elif job.net is not None:
                 netx.write(job.net, folder / NET_FILE)
         _copy_worker(place)
         logger.info("running %d jobs in Lava", len(jobs))

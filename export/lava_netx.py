@@ -30,9 +30,10 @@ def build(job: dict[str, Any], frames: Any, total: int, folder: Path) -> Built:
     clearings = []
     for index, (layer, block) in enumerate(zip(job["layers"], network.layers, strict=True)):
         neurons[layer["name"]] = block.neuron
-        buffer = getattr(block.synapse, "a_buff", None)
-        if buffer is not None:  # of dense synapses; those with delays hold more than one step
-            clearings += between_samples(buffer, index, index + 1, steps, len(frames) // steps)
+        for name, late in (("synapse", index), ("synapse_rec", index + 1)):
+            buffer = getattr(getattr(block, name, None), "a_buff", None)
+            if buffer is not None:  # of dense synapses; those with delays hold more than one step
+                clearings += between_samples(buffer, late, index + 1, steps, len(frames) // steps)
     return Built(network, neurons, clearings)
 
 

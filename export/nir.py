@@ -128,6 +128,8 @@ def _reasons(network: Network, name: str, node: Node) -> Iterator[str]:
         if node.fires_at_threshold:
             yield _AT_THRESHOLD
     if isinstance(node, CubaLIF):
+        if node.most_spikes > 1:
+            yield f"neurons fire up to {node.most_spikes} times in a step, in NIR once"
         for what in ("decay", "current_decay"):
             if getattr(node, what) == 1:
                 yield f"{what.replace('_', ' ')} 1: NIR's CubaLIF has no infinite time constant"

@@ -7,7 +7,6 @@ are in the artifact's `program.safetensors`. Neither Rockpool nor torch is neede
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurodeploy.errors import DesignRuleError, MissingBackendError
+from neurodeploy.errors import DesignRuleError, MissingBackendError, NeurodeployError
+from neurodeploy.export.rockpool_json import FILE, described, read, spread, weights_of
 from neurodeploy.export.target import Backend, Target
-from neurodeploy.ir.arrays import FloatArray, Shape, frozen_floats
-from neurodeploy.ir.program import FloatNeurons, Layer, Program
+from neurodeploy.ir.arrays import Shape
+from neurodeploy.ir.identity import program_hash
+from neurodeploy.ir.program import FloatNeurons, Program
 from neurodeploy.ir.synapses import ConvSynapses, Synapses
 from neurodeploy.simulate.recording import Recording
 
-TIME_STEP = 1e-3  # seconds; Rockpool's default. Only the ratio to the time constants counts.
 UNROLLED_LIMIT = 2**26  # weights of unrolled convolutions: 1 GB while they run, 3 GB while they are built
 _BYTES_PER_UNROLLED = 40
 _TARGET = "Rockpool"
 _INSTALL = "pip install 'rockpool>=3.1,<3.2'"
-_SEARCHED_NEIGHBOURS = 16  # floats on either side; the rounding of -dt/log(decay) is off by two or three
 
 
 def run(program: Program, inputs: NDArray[Any]) -> Recording:
@@ -127,106 +126,25 @@ def unroll(synapses: ConvSynapses, shape: Shape) -> Any:
     return sparse.coo_array((np.concatenate(values), places), shape=size).tocsr()
 
 
-def membrane_time_constants(decay: FloatArray) -> FloatArray | None:
-    """The tau_mem, in seconds, at which Rockpool's exp(-TIME_STEP / tau_mem) is exactly `decay` for every neuron.
-
-    Decay 1 gives infinity. Below about exp(-1) the doubles that exp() reaches are sparser than all doubles, so that for
-    some decays there is none.
-
-    Args:
-        decay: a scalar array or one per neuron, of any shape.
-
-    Returns:
-        float64 of the same shape, or None where at least one neuron has no such time constant.
-    """
-    import torch
-
-    wanted = torch.from_numpy(decay.reshape(-1).copy() if decay.ndim else decay.copy())
-    first = torch.where(wanted == 1, torch.inf, -TIME_STEP / torch.log(wanted))
-    constants, found = first, torch.exp(-TIME_STEP / first) == wanted
-    for offset in sorted(range(-_SEARCHED_NEIGHBOURS, _SEARCHED_NEIGHBOURS + 1), key=abs):
-        neighbour = (first.view(torch.int64) + offset).view(torch.float64)
-        hit = ~found & (torch.exp(-TIME_STEP / neighbour) == wanted)  # NaN beside 0 and infinity never hits
-        constants, found = torch.where(hit, neighbour, constants), found | hit
-    if not bool((torch.exp(-TIME_STEP / constants) == wanted).all()):
-        return None
-    return frozen_floats(constants.numpy().reshape(decay.shape))
-
-
 def write(program: Program, folder: Path) -> list[str]:
-    """Writes `rockpool.json`: which Rockpool modules the program is, all but the weights.
+    """Writes `rockpool.json`: which Rockpool modules the program is, all but the weights (see `rockpool_json`).
 
-    Numbers are exact. Values per neuron are nested lists that broadcast to the layer's shape. A null `tau_mem` is
-    infinite (no leak), a null `threshold` never fires. Weights are integers: synapse `i` of a layer in Rockpool's unit
-    is `weight_scale` times the i-th weight of that layer in the program. `module` is "LIFNeuronTorch" where `tau_mem`
-    gives the decay exactly, else "LIFTorch" in the leak mode "decays" (see `rockpool_modules.DecayNeurons`).
+    What was written is read again and must be the program.
 
     Returns:
         What was left out, with the reason; where the program breaks a rule, no file is written and these are the rules.
     """
     broken = violations(program)
     if broken:
-        return [f"rockpool.json: {text}" for text in broken]
-    description = {
-        "schema": 1,
-        "rockpool": ">=3.1,<3.2",
-        "weights": "program.safetensors",
-        "dt": TIME_STEP,
-        "steps": program.steps,
-        "input": {"shape": program.input.shape, "scale": program.input.scale, "bits": program.input.bits},
-        "readout": program.readout,
-        "layers": [_described_layer(layer) for layer in program.layers],
-    }
-    text = json.dumps(description, indent=1, allow_nan=False)
-    (folder / "rockpool.json").write_text(text + "\n", encoding="utf-8")
+        return [f"{FILE}: {text}" for text in broken]
+    (folder / FILE).write_text(described(program), encoding="utf-8")
+    again = read((folder / FILE).read_text(encoding="utf-8"), weights_of(program), FILE)
+    if program_hash(again) != program_hash(spread(program)):
+        raise NeurodeployError(f"{folder / FILE}: what was written is not the program; please report it")
     return [
-        "configurations of Xylo and DYNAP-SE2: Rockpool's mappers read as_graph(), which LIFNeuronTorch does not have"
+        "configurations of Xylo and DYNAP-SE2: Rockpool's mappers read as_graph(), which LIFNeuronTorch does not have; "
+        "`neurodeploy export --target xylo` writes them for Xylo"
     ]
-
-
-def _described_layer(layer: Layer) -> dict[str, Any]:
-    neurons = layer.neurons
-    assert isinstance(neurons, FloatNeurons)  # `violations` has refused the others
-    constants = membrane_time_constants(neurons.decay)
-    leak = {"leak_mode": "decays"} if constants is None else {"tau_mem": _compact(constants)}
-    return {
-        "name": layer.name,
-        "shape": layer.shape,
-        "fires": layer.fires,
-        "module": "LIFTorch" if constants is None else "LIFNeuronTorch",
-        **leak,
-        "decay": _compact(neurons.decay),
-        "threshold": _compact(neurons.threshold),
-        "bias": _compact(neurons.bias),
-        "reset": neurons.reset,
-        "fires_at_threshold": neurons.fires_at_threshold,
-        "weight_scale": layer.scale,
-        "synapses": [_described_synapses(synapses) for synapses in layer.synapses],
-    }
-
-
-def _described_synapses(synapses: Synapses) -> dict[str, Any]:
-    common = {
-        "name": synapses.name,
-        "source": synapses.source,
-        "delay": synapses.delay,
-        "sum_pool": synapses.pool,
-        "weight_shape": synapses.weight.shape,
-    }
-    if not isinstance(synapses, ConvSynapses):
-        return {"kind": "dense"} | common
-    geometry = {name: getattr(synapses, name) for name in ("stride", "padding", "dilation", "groups")}
-    return {"kind": "convolution"} | common | geometry
-
-
-def _compact(values: FloatArray) -> Any:
-    """Values for JSON: axes along which all are equal shrink to 1, all equal to one number; infinity is null."""
-    for axis in range(values.ndim):
-        first = values.take([0], axis=axis)
-        values = first if (values == first).all() else values
-    whole = (values.reshape(()) if values.size == 1 else values).astype(object)
-    whole[np.isinf(values.reshape(whole.shape))] = None
-    return whole.tolist()
 
 
 def backend() -> Backend:

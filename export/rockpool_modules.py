@@ -8,9 +8,8 @@ values are set again afterwards, and its states and records take torch's default
 
 from __future__ import annotations
 
-import warnings
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,10 +20,12 @@ from rockpool.nn.combinators.sequential import TorchSequential
 from rockpool.nn.modules.torch import LIFNeuronTorch, LIFTorch, LinearTorch, TorchModule
 from scipy import sparse
 
-from neurodeploy.export.rockpool import TIME_STEP, membrane_time_constants, unroll
+from neurodeploy.export.rockpool import unroll
+from neurodeploy.export.rockpool_json import TIME_STEP, membrane_time_constants
+from neurodeploy.export.rockpool_neurons import AddTorch, DecayNeurons, SparseTorch, SpikesTorch, spike_function
 from neurodeploy.ir.arrays import FloatArray, Shape
 from neurodeploy.ir.program import INPUT, FloatNeurons, Layer, Program
-from neurodeploy.ir.synapses import DenseSynapses
+from neurodeploy.ir.synapses import DenseSynapses, Synapses, longest_delay
 from neurodeploy.simulate.recording import Recording, check_inputs
 
 _CHUNK_VALUES = 2**22  # steps × neurons of the widest layer × samples at a time: 32 MB a tensor
@@ -46,7 +47,7 @@ def run(program: Program, inputs: NDArray[Any], family: bool) -> Recording:
     count = max(1, _CHUNK_VALUES // (widest * steps))
     chunks: list[dict[str, tuple[NDArray[Any], NDArray[Any]]]] = []
     # Rockpool draws its membrane noise from torch's generator even where the noise is 0.
-    with _double_precision(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with double_precision(), torch.no_grad(), torch.random.fork_rng(devices=[]):
         network = _Network(program, family)
         for first in range(0, batch, count):
             part = shown[:, first : first + count]
@@ -74,7 +75,7 @@ class _Network:
         self.modules = [layer_module(layer, program.shapes, family) for layer in program.layers]
         sources = [INPUT, *(layer.name for layer in program.layers)]
         chain = all(
-            [(one.source, one.delay) for one in layer.synapses] == [(before, 0)]
+            [(one.source, longest_delay(one)) for one in layer.synapses] == [(before, 0)]
             for before, layer in zip(sources, program.layers, strict=False)
         )
         stacked = OrderedDict(zip(self._names(), self.modules, strict=True))
@@ -98,16 +99,21 @@ class _Network:
         """Outputs and potentials per layer, (B, T, n)."""
         outputs: list[list[torch.Tensor]] = [[] for _ in self.layers]
         potentials: list[list[torch.Tensor]] = [[] for _ in self.layers]
-        now = {layer.name: raster.new_zeros(len(raster), 1, int(np.prod(layer.shape))) for layer in self.layers}
-        kept = {name: values[:, 0] for name, values in now.items()}
-        now[INPUT] = torch.zeros_like(raster[:, :1])
+        silent = {layer.name: raster.new_zeros(len(raster), 1, int(np.prod(layer.shape))) for layer in self.layers}
+        kept = {name: values[:, 0] for name, values in silent.items()}
+        currents = dict(kept)
+        silent[INPUT] = torch.zeros_like(raster[:, :1])
+        longest = max(longest_delay(one) for layer in self.layers for one in layer.synapses)
+        past = deque([silent] * (longest + 1), maxlen=longest + 1)  # past[d]: what was put out d steps before
         for step in range(raster.shape[1]):
-            before, now = now, now | {INPUT: raster[:, step : step + 1]}
+            now = past[0] | {INPUT: raster[:, step : step + 1]}
+            past.appendleft(now)
             for index, (layer, module) in enumerate(zip(self.layers, self.modules, strict=True)):
-                arriving = [(before if synapses.delay else now)[synapses.source] for synapses in layer.synapses]
-                _resume(module["neurons"], kept[layer.name])
+                arriving = [past[delay][one.source] for one in layer.synapses for delay, _ in delayed_weights(one)]
+                _resume(module["neurons"], kept[layer.name], currents[layer.name])
                 now[layer.name], _, record = module(torch.cat(arriving, dim=2), record=True)
                 kept[layer.name] = record["neurons"]["vmem"][:, 0]
+                currents[layer.name] = record["neurons"].get("isyn", currents[layer.name][:, None])[:, 0]
                 outputs[index].append(now[layer.name])
                 potentials[index].append(kept[layer.name][:, None])
         return [torch.cat(parts, dim=1) for parts in outputs], [torch.cat(parts, dim=1) for parts in potentials]
@@ -117,14 +123,20 @@ class _Network:
         return [f"layer_{index}" for index in range(len(self.layers))]
 
 
-def _resume(neurons: TorchModule, potentials: torch.Tensor) -> None:
-    """Gives neurons the potentials (B, n) to go on from, as if no step had been before; Rockpool keeps one sample's."""
-    blocks = neurons.blocks() if isinstance(neurons, DecayNeurons) else [neurons]
-    first = 0
-    for block in blocks:
-        block.reset_state()
-        block.vmem.data = potentials[:, first : first + block.size_out]
-        first += block.size_out
+def _resume(neurons: TorchModule, potentials: torch.Tensor, currents: torch.Tensor) -> None:
+    """Gives neurons the states (B, n) to go on from, as if no step had been before; Rockpool keeps one sample's."""
+    if isinstance(neurons, DecayNeurons):
+        neurons.resume(potentials, currents if neurons.remembers else None)
+        return
+    neurons.reset_state()
+    neurons.vmem.data = potentials
+
+
+def delayed_weights(synapses: Synapses) -> list[tuple[int, NDArray[Any]]]:
+    """(delay, weights that have it) of synapses; of a convolution all weights have the same."""
+    if isinstance(synapses, DenseSynapses):
+        return [(synapses.delay + further, weight) for further, weight in synapses.by_delay()]
+    return [(synapses.delay, synapses.weight)]
 
 
 def layer_module(layer: Layer, shapes: Mapping[str, Shape], family: bool) -> TorchModule:
@@ -136,6 +148,7 @@ def layer_module(layer: Layer, shapes: Mapping[str, Shape], family: bool) -> Tor
     limit = neurons.threshold if layer.fires else np.array(np.inf)
     threshold = _per_neuron(np.minimum(limit, _LARGEST), size)  # 0 spikes × infinity would be NaN
     decay, bias = _per_neuron(neurons.decay, size), _per_neuron(neurons.bias, size)
+    current_decay, remembers = _per_neuron(neurons.current_decay, size), bool(neurons.current_decay.any())
 
     def firing(part: slice) -> dict[str, Any]:
         own = spike_function(threshold[part], resets_to_zero, neurons.fires_at_threshold)
@@ -146,7 +159,7 @@ def layer_module(layer: Layer, shapes: Mapping[str, Shape], family: bool) -> Tor
         } | ({} if family else {"spike_generation_fn": own})
 
     parts: OrderedDict[str, TorchModule] = OrderedDict(weights=_weights(layer, shapes))
-    constants = membrane_time_constants(neurons.decay)
+    constants = None if remembers else membrane_time_constants(neurons.decay)
     if constants is not None:
         tau_mem = torch.from_numpy(constants.reshape(-1 if constants.ndim else ()).copy())
         parts["bias"] = AddTorch(bias)
@@ -155,9 +168,12 @@ def layer_module(layer: Layer, shapes: Mapping[str, Shape], family: bool) -> Tor
         blocks = []
         for first in range(0, size, _BLOCK):
             part = slice(first, min(first + _BLOCK, size))
-            leak = {"leak_mode": "decays", "alpha": decay[part], "beta": torch.ones(())}
-            count = part.stop - first
-            blocks.append(_exact(LIFTorch, (2 * count, count), **leak, **firing(part)))
+            count, synapses = part.stop - first, 3 if remembers else 2
+            beta = torch.ones(count, synapses)
+            if remembers:
+                beta[:, 0] = current_decay[part]
+            leak = {"leak_mode": "decays", "alpha": decay[part], "beta": beta}
+            blocks.append(_exact(LIFTorch, (synapses * count, count), **leak, **firing(part)))
             del blocks[-1].w_rec  # else every step multiplies the spikes with these zeros
         parts["neurons"] = DecayNeurons(blocks, bias)
     if resets_to_zero:
@@ -173,111 +189,14 @@ def _exact(kind: Callable[..., TorchModule], shape: tuple[int, ...], **settings:
     return module
 
 
-def spike_function(threshold: torch.Tensor, resets_to_zero: bool, at_threshold: bool) -> type[torch.autograd.Function]:
-    """The `spike_generation_fn` that makes V -= s * module.threshold a program's reset; for simulation, no gradient.
-
-    To subtract, s is 1 where a neuron fires, however far V is above the threshold. To reset to zero, s is V itself and
-    the module's threshold is 1: V - V is exactly 0, (V / threshold) * threshold is not always V.
-
-    Args:
-        threshold: per neuron.
-        at_threshold: True where V == threshold fires.
-    """
-
-    class Fires(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, potential: torch.Tensor, *unused: Any) -> torch.Tensor:
-            fired = potential >= threshold if at_threshold else potential > threshold
-            if not resets_to_zero:
-                return fired.to(potential.dtype)
-            # A neuron that fires at 0 (its threshold is 0) is told from a silent one by the sign of its zero.
-            return torch.where(fired, torch.where(potential == 0, -0.0, potential), 0.0)
-
-    return Fires
-
-
-class SpikesTorch(TorchModule):  # type: ignore[misc]
-    """The potentials at which neurons fired -> spikes, 0 or 1."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(shape=(size, size), spiking_input=True, spiking_output=True)
-
-    def forward(self, data: torch.Tensor) -> torch.Tensor:
-        """(B, T, n) -> (B, T, n)."""
-        return ((data > 0) | torch.signbit(data)).to(data.dtype)
-
-
-class AddTorch(TorchModule):  # type: ignore[misc]
-    """y = x + bias, a rounding of its own (a matrix product may round its bias first)."""
-
-    def __init__(self, bias: torch.Tensor) -> None:
-        super().__init__(shape=(len(bias), len(bias)))
-        self.values = bias
-
-    def forward(self, data: torch.Tensor) -> torch.Tensor:
-        """(B, T, n) -> (B, T, n)."""
-        return data + self.values
-
-
-class SparseTorch(TorchModule):  # type: ignore[misc]
-    """y = weight x with a sparse weight, (outputs, inputs): unrolled convolutions and pooling."""
-
-    def __init__(self, weight: sparse.csr_array) -> None:
-        outputs, inputs = weight.shape
-        super().__init__(shape=(inputs, outputs))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state", UserWarning)
-            starts, places, values = map(torch.from_numpy, (weight.indptr, weight.indices, weight.data))
-            self.values = torch.sparse_csr_tensor(starts, places, values, weight.shape, check_invariants=True)
-
-    def forward(self, data: torch.Tensor) -> torch.Tensor:
-        """(B, T, inputs) -> (B, T, outputs)."""
-        columns = data.flatten(0, 1).T.contiguous()
-        product: torch.Tensor = torch.sparse.mm(self.values, columns)
-        return product.T.reshape(*data.shape[:2], -1)
-
-
-class DecayNeurons(TorchModule):  # type: ignore[misc]
-    """Neurons with decays that no tau_mem gives: LIFTorch in its leak mode "decays", a block of neurons at a time.
-
-    LIFTorch has synaptic currents, which a Program has not. With beta = 1 a current keeps its sum, so that it is given
-    the changes of the input: exact, because inputs are integers times a power of two. A second synapse per neuron keeps
-    the bias from the first step on.
-    """
-
-    def __init__(self, blocks: Sequence[TorchModule], bias: torch.Tensor) -> None:
-        super().__init__(shape=(len(bias), len(bias)), spiking_input=False, spiking_output=True)
-        self.constant = bias
-        self.count = len(blocks)
-        for index, block in enumerate(blocks):
-            setattr(self, f"block_{index}", block)
-
-    def blocks(self) -> list[TorchModule]:
-        """The LIFTorch modules, in the order of the neurons."""
-        return [getattr(self, f"block_{index}") for index in range(self.count)]
-
-    def evolve(self, data: torch.Tensor, record: bool = False) -> tuple[torch.Tensor, Any, dict[str, torch.Tensor]]:
-        """(B, T, n) -> spikes (B, T, n), states, record of `vmem` (B, T, n)."""
-        changes = torch.diff(data, dim=1, prepend=torch.zeros_like(data[:, :1]))
-        constant = torch.zeros_like(data)
-        constant[:, 0] = self.constant
-        both = torch.stack([changes, constant], dim=3)
-        outputs, potentials, first = [], [], 0
-        for block in self.blocks():
-            output, _, recorded = block(both[:, :, first : first + block.size_out].flatten(2), record=True)
-            outputs.append(output)
-            potentials.append(recorded["vmem"])
-            first += block.size_out
-        return torch.cat(outputs, dim=2), self.state(), {"vmem": torch.cat(potentials, dim=2)} if record else {}
-
-
 def _weights(layer: Layer, shapes: Mapping[str, Shape]) -> TorchModule:
     """The weights of all synapses of a layer side by side, in the unit of potential."""
     dense, unrolled = [], []
     for synapses in layer.synapses:
         source = shapes[synapses.source]
         if isinstance(synapses, DenseSynapses):
-            dense.append(synapses.expanded(source).weight * layer.scale)
+            written_out = synapses.expanded(source)
+            dense += [weight * layer.scale for _, weight in delayed_weights(written_out)]
         else:
             unrolled.append(unroll(synapses, source) * layer.scale)
     if unrolled:  # then all are: convolutions bring (C, H, W) and dense synapses (n,)
@@ -299,7 +218,8 @@ def _time_first(values: torch.Tensor, shape: Shape) -> NDArray[Any]:
 
 
 @contextmanager
-def _double_precision() -> Iterator[None]:
+def double_precision() -> Iterator[None]:
+    """Rockpool's states and records take torch's default type: double, and afterwards what it was."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

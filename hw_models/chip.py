@@ -6,39 +6,69 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from neurodeploy.errors import UsageError
+from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.ir.nodes import Reset
 
 Evidence = Literal["measured-silicon", "bit-exact-sim", "statistical-sim", "modelled"]
 
 
+Quantity = Literal["threshold", "bias", "gain", "weight", "readout"]
+Granularity = Literal["chip", "layer", "core", "neuron", "synapse"]
+
+
 @dataclass(frozen=True)
-class Trim:
-    """The knob with which a chip's neurons can be made to fire less or more after fabrication.
+class Knob:
+    """Something of a chip that can be set after fabrication, and how finely.
 
-    With shift = nominal threshold * span * code / (2**(bits - 1) - 1) and code in ±(2**(bits - 1) - 1), a positive code
-    makes a neuron fire less:
+    With x = span * code / (2**(bits - 1) - 1), code in ±(2**(bits - 1) - 1), a positive code makes neurons fire less:
 
-        "threshold":  threshold' = max(threshold + shift, 0)
-        "bias":       bias' = bias - shift, at every step
+        "threshold":  threshold' = max(threshold + x * nominal threshold, 0)
+        "bias":       bias' = bias - x * nominal threshold, at every step
+        "gain":       threshold' = threshold * (1 + x), bias' = bias * (1 + x), that is, all input divided by 1 + x
 
-    where `threshold` and `bias` are what the chip has.
+    where `threshold` and `bias` are what the chip has. "weight" and "readout" (the weights of the last layer alone) are
+    written as they are: integers of `bits` with sign.
 
     Attributes:
         quantity: what the knob moves.
-        per: "neuron" where each neuron has a code of its own, "layer" where a layer shares one.
+        per: what has a code of its own; "synapse" for weights.
         bits: resolution.
-        span: largest shift, relative to the nominal threshold.
+        span: largest |x|.
+        core_size: with per "core": neurons of a core, counted row by row within a layer.
+        source: paper, table, or how it was established.
     """
 
-    quantity: Literal["threshold", "bias"]
-    per: Literal["neuron", "layer"]
+    quantity: Quantity
+    per: Granularity
     bits: int
-    span: float
+    span: float = 1.0
+    core_size: int = 0
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.bits < 2 or not self.span > 0:
+            raise UsageError(f"knob {self.name}: {self.bits} bits, span {self.span}: at least 2 and above 0")
+        if self.quantity == "gain" and self.span >= 1:
+            raise UsageError(f"knob {self.name}: span {self.span}: a gain of 1 + span * code must stay positive")
+        if (self.per == "core") != (self.core_size > 0):
+            raise UsageError(f"knob {self.name}: core_size {self.core_size}: a number of neurons, with per core alone")
+        if (self.quantity in ("weight", "readout")) != (self.per == "synapse"):
+            raise UsageError(f"knob {self.name}: weights are set per synapse, and nothing else is")
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{self.quantity} per {self.per}"
 
     @property
     def highest_code(self) -> int:
         """The largest code; the smallest is its negative."""
         return int(2 ** (self.bits - 1) - 1)
+
+    def key(self, layer: str) -> str:
+        """The name of a layer's codes among a chip's settings."""
+        return f"{self.quantity}/{self.per}/{layer}"
 
 
 Range = tuple[float, float]
@@ -114,11 +144,16 @@ class ChipModel:
         threshold_max, bias_mantissa_max: register limits (fixed point only).
         bias_exponents: the smallest and the largest that are used (fixed point only).
         voltage_decay_max: register limit, or None.
-        trim: the knob for calibration, or None.
+        knobs: what can be set after fabrication, and is for calibration.
+        probes: whether membrane potentials can be read.
         capacitance: of a neuron's membrane, farad (for kT/C noise), or None.
         threshold_volts: the swing of the membrane's voltage from rest to the nominal threshold, volt, or None.
         cores: of a chip whose neurons are laid out on cores, or None where that is not known.
         costs: energy and time of events, or None where no source gives them.
+        fan_in: inputs of a neuron, at most, or None where there is no such limit.
+        neurons: of a chip, or None.
+        noise: what chips of this kind are like, where their maker says so (`--with FILE`), or None.
+        own: True for a chip that a user described (`neurodeploy.hw_models.own_chip`).
         evidence: what a number obtained with this model rests on.
         sources: limit -> paper, table, or how it was established.
     """
@@ -128,16 +163,21 @@ class ChipModel:
     fixed_point: bool
     weight_bits: int
     resets: tuple[Reset, ...]
-    trim: Trim | None
     evidence: Evidence
+    knobs: tuple[Knob, ...] = ()
     threshold_max: int | None = None
     bias_mantissa_max: int | None = None
     bias_exponents: tuple[int, int] | None = None
     voltage_decay_max: int | None = None
+    probes: bool = False
     capacitance: float | None = None
     threshold_volts: float | None = None
     cores: Cores | None = None
     costs: EventCosts | None = None
+    fan_in: int | None = None
+    neurons: int | None = None
+    noise: NoiseModel | None = None
+    own: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
 
     @property

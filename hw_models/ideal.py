@@ -8,7 +8,6 @@ CHIP = ChipModel(
     fixed_point=False,
     weight_bits=32,
     resets=("zero", "subtract"),
-    trim=None,
     evidence="modelled",
     sources={"weights": "32-bit integers with a power-of-two scale, finer than the float32 that training uses"},
 )

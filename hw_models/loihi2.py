@@ -5,7 +5,7 @@ reports that Intel's compiler printed in public notebooks. Of its energy only to
 holds Loihi 1's, in two versions.
 """
 
-from neurodeploy.hw_models.chip import ChipModel, Cores, EventCosts, Trim
+from neurodeploy.hw_models.chip import ChipModel, Cores, EventCosts, Knob
 
 _NOTEBOOKS = "lava-dl, tutorials/lava/lib/dl/netx"
 _DAVIES = "Davies et al., IEEE Micro 38(1), 2018, Table 2 (simulated before silicon, as others quote it)"
@@ -18,8 +18,27 @@ CHIP = ChipModel(
     fixed_point=True,
     weight_bits=8,
     resets=("zero",),
-    trim=Trim("bias", per="neuron", bits=7, span=1.0),
     evidence="bit-exact-sim",
+    probes=True,
+    knobs=(
+        Knob(
+            "threshold",
+            per="layer",
+            bits=9,
+            span=1.0,
+            source="vth of 17 bits, one per LIF process (lava-nc 0.10.0, lava/proc/lif/models.py); that 9 bits over "
+            "±100 % of the threshold are used of it is our choice",
+        ),
+        Knob(
+            "bias",
+            per="neuron",
+            bits=7,
+            span=1.0,
+            source="the bias mantissa, which each neuron has of its own; that 7 bits over ±100 % of the threshold are "
+            "used of it is our choice",
+        ),
+        Knob("weight", per="synapse", bits=8, source="lava-nc 0.10.0, lava/proc/dense/models.py: 8 bits with sign"),
+    ),
     threshold_max=131071,
     bias_mantissa_max=4095,
     bias_exponents=(6, 6),
@@ -56,8 +75,7 @@ CHIP = ChipModel(
         "neuron. "
         "Of the exponents 0 to 7 only 6 is used, whole weight units: the one that lava-dl's netx knows",
         "decay": "lava-nc 0.10.0, lava/proc/lif/models.py: dv of 12 bits, one per LIF process",
-        "trim": "the bias mantissa, which each neuron has of its own (a threshold is shared by a LIF process); that 7 "
-        "bits over ±100 % of the threshold are used of it is our choice",
+        "probes": "lava-nc 0.10.0, lava/proc/monitor: the voltage of any neuron at any step",
         "cores": "Intel, Loihi 2 technology brief (2021): 128 neuron cores a chip",
         "neurons per core": f"inferred from public logs: {_NOTEBOOKS}/yolo_kp/run.ipynb, where 3584 neurons are "
         "87.52 % of a core. The brief says up to 8192",

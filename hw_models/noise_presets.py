@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
-from neurodeploy.errors import unknown_name
+from neurodeploy.errors import UsageError, unknown_name
 from neurodeploy.hw_models.noise import NoiseModel
+from neurodeploy.hw_models.own_chip import is_chip_file, read_chip
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,25 @@ PRESETS: Mapping[str, NoisePreset] = MappingProxyType(
         ),
     }
 )
+
+
+def is_preset(text: str) -> bool:
+    """Whether what was typed stands for a whole NoiseModel: a preset, or a chip file with noise of its own."""
+    return text in PRESETS or is_chip_file(text)
+
+
+def noise_of(text: str) -> NoiseModel:
+    """The NoiseModel of a preset or of a chip file.
+
+    Raises:
+        UsageError: for an unknown name, or a file that is wrong or says nothing about noise.
+    """
+    if not is_chip_file(text):
+        return preset(text).noise
+    chip = read_chip(Path(text), {})
+    if chip.noise is None:
+        raise UsageError(f"--with {text}: the file has no section noise; see docs/mixed-signal.md")
+    return chip.noise
 
 
 def preset(name: str) -> NoisePreset:

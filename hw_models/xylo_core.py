@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from neurodeploy.hw_models.chip import Evidence
+from neurodeploy.hw_models.chip import Evidence, Knob
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,14 @@ REGISTERS: Mapping[str, str] = {
     "(devices/xylo/syns61201/xa2_devkit_utils.py)",
     "alias": "a hidden neuron can hand its spikes to one other: the same page",
 }
+
+
+KNOBS = (
+    Knob("threshold", "neuron", 16, source=f"{_SIMULATOR}: 16 bits with sign, one per neuron"),
+    Knob("bias", "neuron", 16, source=f"{_SIMULATOR}: 16 bits with sign, one per neuron"),
+    Knob("weight", "synapse", 8, source=_TABLE),
+)
+"""What can be set on every chip of the family, beside the shifts of decays, one per neuron."""
 
 
 def family_sources(**own: str) -> Mapping[str, str]:

@@ -43,7 +43,13 @@ class DataConfig(_Section):
         slicing: of recordings into `network.steps` frames: of equal "time" or of an equal "count" of events.
         window: seconds per frame where slicing is by time, from the start on; None spreads the recording's length.
         polarity: "both" as two channels, or "merged" into one.
-        downsample: factor by which recordings are made smaller in height and width.
+        downsample: factor by which recordings, and images that are scanned, are made smaller in height and width.
+        size: height and width that recordings are brought to in its place, where they are no whole factor apart: column
+            x of W becomes x * size // W.
+        scan: frames enter row by row, "rows", or with the column of the same number beside it, "rows_and_columns";
+            for chips with few input channels. Each row stays for network.steps / (scan_frames * rows) steps.
+        scan_frames: how many frames of a recording are scanned, one after the other.
+        unit_range: values of recordings lie in [0, 1], count / (2^bits - 1), as those of images do.
         cache: folder for frames made from recordings; None makes them anew each time.
         augment: what happens to training batches, in that order: crop, affine, flip, cutout, autoaugment; flip and
             roll for recordings.
@@ -59,6 +65,10 @@ class DataConfig(_Section):
     window: float | None = Field(None, gt=0)
     polarity: Literal["both", "merged"] = "both"
     downsample: int = Field(1, ge=1)
+    size: int | None = Field(None, ge=1)
+    scan: Literal["none", "rows", "rows_and_columns"] = "none"
+    scan_frames: int = Field(1, ge=1)
+    unit_range: bool = False
     cache: str | None = None
     augment: tuple[Literal["crop", "affine", "flip", "cutout", "autoaugment", "roll"], ...] = ()
 
@@ -78,8 +88,13 @@ class NetworkConfig(_Section):
         hidden: neurons of the hidden fully connected layers; () leaves the readout's weights alone.
         width: factor on all channel counts of "vgg" and "resnet19".
         stem: channels of the first convolution of "resnet19", before `width`.
+        classifier_norm: fully connected layers of "resnet19" have batch norms and no biases, as in MPD-AGL, not biases
+            as in TET.
         residual: "sum": the residual sum is what the block's last neurons receive; "sew": spikes are added after.
         recurrent: hidden layers of "mlp" also receive their own spikes of one step before, through weights.
+        fan_in: of "mlp": each neuron reads so many inputs, chosen once, and has no bias; None for all, with biases.
+        current_decay: of "mlp": the fraction that synaptic currents keep each step, exp(-1 / tau_syn); 0 for none.
+        most_spikes: of hidden layers of "mlp": spikes of a neuron in a step, at most. Xylo's fire up to 31 times.
         pool: of spikes, over 2 x 2; chips add, so that "max" trains but is refused by every target.
         decay, decay_rule: epsilon of Eq. 2; "fixed", or learned: "shared" by all layers, or one per "layer".
         threshold, learn_threshold: Vth = tanh(w) at the start; whether w is learned in convolutional layers.
@@ -100,8 +115,12 @@ class NetworkConfig(_Section):
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = (64,)
     width: float = Field(1.0, gt=0)
     stem: int = Field(64, ge=1)
+    classifier_norm: bool = False
     residual: Literal["sum", "sew"] = "sum"
     recurrent: bool = False
+    fan_in: int | None = Field(None, ge=1)
+    current_decay: float = Field(0.0, ge=0, lt=1)
+    most_spikes: int = Field(1, ge=1, le=31)
     pool: Literal["average", "sum", "max"] = "average"
     steps: int = Field(4, ge=1, le=1024)
     decay: float = Field(0.25, gt=0, le=1)
@@ -247,11 +266,16 @@ class ExperimentConfig(_Section):
 
 
 def load_config(
-    file: Path | None, settings: list[str], overrides: dict[str, Any] | None = None, preset: str | None = None
+    file: Path | None,
+    settings: list[str],
+    overrides: dict[str, Any] | None = None,
+    preset: str | None = None,
+    recipe: str | None = None,
 ) -> ExperimentConfig:
-    """A preset, under a YAML file, under `a.b=c` settings, under `overrides` (dotted names).
+    """A preset, under a recipe, under a YAML file, under `a.b=c` settings, under `overrides` (dotted names).
 
     Args:
+        recipe: a name of `presets.recipes()`, or None.
         preset: a name of `presets.catalogue()`; None for the one named as the data set, where there is one.
 
     Raises:
@@ -269,7 +293,10 @@ def load_config(
         data = content.get("data", {})
         named = data.get("name", DataConfig().name) if isinstance(data, dict) else None
         preset = named if isinstance(named, str) and named in presets.catalogue() else None
-    return parse_config(_over(presets.read(preset) if preset is not None else {}, content))
+    below = presets.read(preset) if preset is not None else {}
+    if recipe is not None:
+        below = _over(below, presets.recipe(recipe))
+    return parse_config(_over(below, content))
 
 
 def parse_config(content: Any) -> ExperimentConfig:

@@ -27,6 +27,21 @@ def read(name: str) -> dict[str, Any]:
     return content
 
 
+@cache
+def recipes() -> dict[str, str]:
+    """Name -> what it is for, of recipes: settings of training that go with any data set's preset."""
+    files = sorted(path for path in (_folder() / "recipes").iterdir() if path.name.endswith(".yaml"))
+    return {path.name.removesuffix(".yaml"): _title(path.read_text(encoding="utf-8")) for path in files}
+
+
+def recipe(name: str) -> dict[str, Any]:
+    """The content of a recipe; raises UsageError for an unknown name."""
+    if name not in recipes():
+        raise unknown_name("recipe", name, recipes())
+    content: dict[str, Any] = yaml.safe_load((_folder() / "recipes" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return content
+
+
 def read_yaml(file: Path, option: str) -> dict[str, Any]:
     """A mapping from a file; raises UsageError naming the option."""
     try:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.compare import compare
+from neurodeploy.compare.material import RANDOM_SAMPLES
 from neurodeploy.deployment import _runner, _variants, backend_version
 from neurodeploy.export import target as find_target
 from neurodeploy.hw_models import chip as find_chip
@@ -21,8 +22,6 @@ from neurodeploy.ir.program import Program
 from neurodeploy.simulate import reference
 from neurodeploy.study import MEASUREMENT_SAMPLES, SELECTION_SAMPLES
 from neurodeploy.sweep.run import Samples, Study
-
-RANDOM_SAMPLES = 16
 
 
 @dataclass(frozen=True, eq=False)

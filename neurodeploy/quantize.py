@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from neurodeploy.errors import DesignRuleError, UsageError
 from neurodeploy.hw_models.chip import ChipModel
 from neurodeploy.ir.lower import LoweredLayer, LoweredNetwork, lower
 from neurodeploy.ir.network import Network
-from neurodeploy.ir.nodes import FIRING
+from neurodeploy.ir.nodes import FIRING, CubaLIF
 from neurodeploy.ir.program import DECAY_ONE, INPUT, FixedPointNeurons, Layer, Program
 from neurodeploy.ir.synapses import extreme_sums
 from neurodeploy.quantize_layer import (
@@ -39,6 +39,9 @@ from neurodeploy.quantize_layer import (
     source_scale,
 )
 from neurodeploy.quantize_layer import threshold_scale as threshold_scale
+
+if TYPE_CHECKING:
+    from neurodeploy.simulate.resumed import Rest
 
 # Tried around the scale at which the largest weight just fits: below 1 coarser, above 1 finer with large weights
 # clipped. Nearest first, and the first of equals is kept.
@@ -113,6 +116,11 @@ def _violations(layer: LoweredLayer, chip: ChipModel) -> list[str]:
         found.append(
             f"reset {layer.neuron.reset!r}: {chip.name} has {', '.join(map(repr, chip.resets))}; train with that"
         )
+    if isinstance(layer.neuron, CubaLIF) and layer.neuron.most_spikes > 1:
+        found.append(
+            f"fires up to {layer.neuron.most_spikes} times in a step, {chip.name} once; export for xylo, or train with "
+            "network.most_spikes=1"
+        )
     if chip.fixed_point and isinstance(layer.neuron, FIRING):
         finest = _finest_threshold(layer, chip)
         if finest < 1:
@@ -143,25 +151,37 @@ def _searched(lowered: LoweredNetwork, chip: ChipModel, calibration: NDArray[Any
         calibration,
     )
     done: tuple[Layer, ...] = ()
+    spikes: dict[str, NDArray[Any]] = {}  # of the layers that are quantised, which the next ones start from
     for layer in lowered.layers:
-        best: tuple[float, Layer] | None = None
+        best: tuple[float, Layer, Mapping[str, NDArray[Any]]] | None = None
         for scale in _candidates(lowered, layer, chip, _RELATIVE_SCALES):
             candidate = fixed_layer(lowered, layer, chip, scale)
             readout = lowered.readout if layer is lowered.layers[-1] else "spike_count"
             parts = _runnable((*done, candidate))
             if layer.name not in {part.name for part in parts}:  # nothing to compare yet: the scale that just fits
-                best = (0.0, fixed_layer(lowered, layer, chip, _candidates(lowered, layer, chip, (1.0,))[0]))
+                best = (0.0, fixed_layer(lowered, layer, chip, _candidates(lowered, layer, chip, (1.0,))[0]), {})
                 break
-            got = engine.run(Program(chip.name, lowered.steps, lowered.input, parts, readout), calibration)
+            got = _behind(spikes, Program(chip.name, lowered.steps, lowered.input, parts, readout), calibration)
             if candidate.fires:
                 difference = float(np.mean(got.spikes[layer.name] != wanted.spikes[layer.name]))
             else:
                 difference = float(np.abs(got.readout * candidate.scale / UNIT - wanted.readout).mean())
             if best is None or difference < best[0]:
-                best = (difference, candidate)
+                best = (difference, candidate, got.spikes)
         assert best is not None  # _candidates is never empty: _violations has refused what it could not serve
         done = (*done, best[1])
+        spikes.update(best[2])
     return Program(chip.name, lowered.steps, lowered.input, done, lowered.readout)
+
+
+def _behind(spikes: Mapping[str, NDArray[Any]], program: Program, inputs: NDArray[Any]) -> Rest:
+    """The program's run, but for its first layers, as far as they are known and hear nothing of those behind."""
+    from neurodeploy.simulate.resumed import independent, run_on  # imports torch
+
+    last = len(program.layers) - 1
+    known = next((index for index, layer in enumerate(program.layers[:last]) if layer.name not in spikes), last)
+    known = independent(program.layers, known)
+    return run_on(program, inputs, {layer.name: spikes[layer.name] for layer in program.layers[:known]})
 
 
 def _runnable(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:

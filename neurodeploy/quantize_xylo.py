@@ -77,7 +77,7 @@ def quantize_xylo(
 
 
 def troubles(
-    network: XyloNetwork, recording: XyloRecording, wanted: Mapping[str, NDArray[np.uint8]] | None = None
+    network: XyloNetwork, recording: XyloRecording, wanted: Mapping[str, NDArray[np.integer]] | None = None
 ) -> list[str]:
     """Layers that are silent, deaf or saturated, with the cause.
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from neurodeploy.errors import UsageError
 from neurodeploy.experiment import load_data
 from neurodeploy.hw_models import chip as find_chip
-from neurodeploy.hw_models.noise_presets import PRESETS
+from neurodeploy.hw_models.chip import ChipModel
+from neurodeploy.hw_models.noise_presets import is_preset
+from neurodeploy.inspect.limits import check as check_limits
+from neurodeploy.ir.network import Network
+from neurodeploy.ir.program import Program
 from neurodeploy.quantize import quantize
 from neurodeploy.snn.model_file import Model, load_model
 from neurodeploy.snn.trace import trace
@@ -17,11 +24,12 @@ from neurodeploy.sweep.run import Samples, Study
 
 MEASUREMENT_SAMPLES = 128
 SELECTION_SAMPLES = 500
+REFIT_SAMPLES = 512
 
 
 def parse_axes(noise: Sequence[str], fixed: Sequence[str]) -> list[NoiseAxis]:
     """The axes as typed, each with the fixed noise under it; an axis may move what a preset set."""
-    base, given = parse_noise(fixed), parse_noise([text for text in fixed if text not in PRESETS])
+    base, given = parse_noise(fixed), parse_noise([text for text in fixed if not is_preset(text)])
     axes = [parse_axis(text, base) for text in noise]
     for axis in axes:
         if getattr(given, axis.noise):
@@ -40,8 +48,8 @@ def make_studies(
 ) -> list[Study]:
     """One study per network and chip model.
 
-    Rates are matched on training images, trims are accepted on validation images, and accuracy is reported on test
-    images: three disjoint sets. All networks get the same chips and test images.
+    Rates are matched and weights fitted on training images, levels are accepted on validation images, and accuracy is
+    reported on test images: three disjoint sets. All networks get the same chips and test images.
 
     Args:
         model: one or several networks; they are called by the names of their files.
@@ -60,7 +68,7 @@ def make_studies(
         test, selection = data.test.take(slice(samples)), data.validation.take(slice(SELECTION_SAMPLES))
         studies += [
             Study(
-                quantize(network, chip, loaded.calibration.inputs),
+                _fitting(network, chip, loaded.calibration.inputs),
                 chip,
                 Samples(test.inputs, test.labels),
                 data.train.take(slice(MEASUREMENT_SAMPLES)).inputs,
@@ -70,10 +78,18 @@ def make_studies(
                 name,
                 tuple(names),
                 device,
+                data.train.take(slice(REFIT_SAMPLES)).inputs,
             )
             for chip in models
         ]
     return studies
+
+
+def _fitting(network: Network, chip: ChipModel, calibration: NDArray[Any]) -> Program:
+    """The network quantised; raises DesignRuleError where neurons have more inputs than the chip allows."""
+    program = quantize(network, chip, calibration)
+    check_limits(program, chip)
+    return program
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -177,6 +177,50 @@ def write_gesture(root: Path, train_users: int = 2, test_users: int = 1, events:
     return written
 
 
+def aedat3_bytes(events: Array, packet: int = 50, overflow_at: int = 2**31) -> bytes:
+    """AEDAT 3.1 of a DVS128: packets of polarity events, one of special events between them, and invalid events.
+
+    Times from `overflow_at` on lie in packets of their own, whose headers count one overflow of the 31 bits.
+    """
+    header = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n#!END-HEADER\r\n"
+    body = struct.pack("<hhiiiiii", 0, 1, 8, 4, 0, 1, 1, 1) + struct.pack("<II", 1, 0)
+    for late in (False, True):
+        chosen = events[(events["t"] >= overflow_at) == late]
+        for start in range(0, len(chosen), packet):
+            part = chosen[start : start + packet]
+            data = part["x"] << 17 | part["y"] << 2 | part["p"] << 1 | 1
+            records = np.stack([data, part["t"] - late * 2**31], 1).astype("<u4").tobytes()
+            records += struct.pack("<II", 5 << 17, 7)  # bit 0 says that it is not valid
+            count = len(part) + 1
+            body += struct.pack("<hhiiiiii", 1, 1, 8, 4, int(late), count, count, count - 1) + records
+    return header + body
+
+
+def write_gesture_trials(root: Path, train: int = 2, test: int = 1, events: int = 200) -> Recorded:
+    """IBM's root/dvs128-gesture/DvsGesture: trials of 12 gestures, with gaps between them that belong to none."""
+    rng = np.random.default_rng(0)
+    folder = root / "dvs128-gesture" / "DvsGesture"
+    folder.mkdir(parents=True, exist_ok=True)
+    written: Recorded = {"train": [], "test": []}
+    for split, count in (("train", train), ("test", test)):
+        names = [f"user{number:02d}_{split}.aedat" for number in range(count)]
+        (folder / f"trials_to_{split}.txt").write_text("\n".join(names) + "\n")
+        for name in names:
+            trial, rows = (
+                make_events(rng, 14 * events, 128, 128, length=14_000_000),
+                ["class,startTime_usec,endTime_usec"],
+            )
+            for number in range(12):
+                label, start, end = number % 11, 1_000_000 * (number + 1), 1_000_000 * (number + 1) + 900_000
+                rows.append(f"{label + 1},{start},{end}")
+                inside = trial[(trial["t"] >= start) & (trial["t"] < end)].copy()
+                inside["t"] -= start
+                written[split].append((inside, label))
+            (folder / name).write_bytes(aedat3_bytes(trial))
+            (folder / name).with_name(f"{name.removesuffix('.aedat')}_labels.csv").write_text("\n".join(rows) + "\n")
+    return written
+
+
 def write_shd(root: Path, train: int = 40, test: int = 20, events: int = 150) -> Recorded:
     """root/shd/shd_{train,test}.h5: seconds and units of every recording."""
     import h5py

@@ -1,22 +1,26 @@
-"""How a calibration sees chips: through their `run`, and nothing else."""
+"""How a calibration sees chips: through what they put out when they run, and nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.errors import UsageError
-from neurodeploy.hw_models.chip import Trim
-from neurodeploy.hw_models.trim import trimmed
+from neurodeploy.hw_models.chip import Knob, Range
+from neurodeploy.hw_models.knobs import WEIGHT, Settings, adjusted, written
 from neurodeploy.hw_models.virtual_chip import VirtualChip
 from neurodeploy.ir.arrays import IntArray
 from neurodeploy.ir.program import Program
+from neurodeploy.simulate import engine
 from neurodeploy.simulate.engine import Counts, run_chips
+from neurodeploy.simulate.recording import Recording
 
-RackCodes = dict[str, IntArray]
+RackSettings = dict[str, IntArray]
+"""Settings of several chips: as `hw_models.knobs.Settings`, with an axis of chips before each array's own."""
 
 
 class Device(Protocol):
@@ -24,25 +28,41 @@ class Device(Protocol):
 
     Attributes:
         chips: how many there are.
-        trim: the knob that each of them has.
+        knobs: what can be set on each of them.
+        step_seconds: real time of a step, (shortest, longest), or None where that is not known.
+        probes: whether recordings hold membrane potentials.
     """
 
     @property
     def chips(self) -> int: ...
 
     @property
-    def trim(self) -> Trim: ...
+    def knobs(self) -> tuple[Knob, ...]: ...
 
-    def run(self, inputs: NDArray[Any], codes: RackCodes) -> Counts:
+    @property
+    def step_seconds(self) -> Range | None: ...
+
+    @property
+    def probes(self) -> bool: ...
+
+    def run(self, inputs: NDArray[Any], settings: RackSettings) -> Counts:
         """Sets the knobs and runs samples.
 
         Args:
             inputs: integers, (B, *shape) or (T, B, *shape).
-            codes: layer -> trim codes, (chips, *code shape).
 
         Returns:
             Spike counts per neuron and the readout per sample: what a chip puts out, with its noise of that moment.
+
+        Raises:
+            TimeoutError: where a chip does not answer.
         """
+
+    def record(self, inputs: NDArray[Any], settings: RackSettings) -> Sequence[Recording]:
+        """As `run`, with every spike of every chip; potentials are empty where there are no probes."""
+
+
+Simulator = Callable[[Program, NDArray[Any]], Recording]
 
 
 def virtual_rack(chips: Sequence[VirtualChip], program: Program, first_trial: int = 0, device: str = "cpu") -> Device:
@@ -54,35 +74,104 @@ def virtual_rack(chips: Sequence[VirtualChip], program: Program, first_trial: in
     Raises:
         UsageError: where the chips have no knob.
     """
-    trim = chips[0].model.trim
-    if trim is None:
-        raise UsageError(f"chip {chips[0].model.name} has no knob: there is nothing to calibrate")
-    own = [chip.realise(program) for chip in chips]
+    model = chips[0].model
+    if not model.knobs:
+        raise UsageError(f"chip {model.name} has no knob: there is nothing to calibrate")
+    as_made = [chip.realise(program) for chip in chips]
     trial = first_trial - 1
 
-    def run(inputs: NDArray[Any], codes: RackCodes) -> Counts:
+    def set_up(settings: RackSettings) -> list[Program]:
         nonlocal trial
         trial += 1
-        set_up = [
-            trimmed(one, program, trim, {name: np.asarray(values[index]) for name, values in codes.items()})
-            for index, one in enumerate(own)
-        ]
-        return run_chips(set_up, inputs, [chip.dynamic_noise(program, trial) for chip in chips], device)
+        found = []
+        for index, chip in enumerate(chips):
+            mine = of_chip(settings, index)
+            rewritten = any(name.startswith(f"{WEIGHT}/") for name in mine)
+            own = chip.realise(written(program, model.knobs, mine)) if rewritten else as_made[index]
+            found.append(adjusted(own, program, model.knobs, mine))
+        return found
 
-    return _Rack(len(chips), trim, run)
+    def run(inputs: NDArray[Any], settings: RackSettings) -> Counts:
+        programs = set_up(settings)
+        return run_chips(programs, inputs, [chip.dynamic_noise(program, trial) for chip in chips], device)
+
+    def record(inputs: NDArray[Any], settings: RackSettings) -> list[Recording]:
+        programs = set_up(settings)
+        found = []
+        for chip, own in zip(chips, programs, strict=True):
+            made = engine.run(own, inputs, chip.dynamic_noise(program, trial), device=device)
+            found.append(made if model.probes else replace(made, potentials={}))
+        return found
+
+    seconds = model.costs.step_seconds if model.costs is not None else None
+    return _Rack(len(chips), model.knobs, seconds, model.probes, run, record)
+
+
+def simulated_rack(
+    own: Sequence[Program], program: Program, knobs: tuple[Knob, ...], simulator: Simulator, probes: bool = False
+) -> Device:
+    """Chips whose Programs a backend runs one after the other, as a vendor's simulator; it has no dynamic noise.
+
+    Args:
+        own: what each chip has, as `export --virtual-chip` puts out.
+        program: what was meant.
+    """
+
+    def record(inputs: NDArray[Any], settings: RackSettings) -> list[Recording]:
+        found = []
+        for index, one in enumerate(own):
+            mine = of_chip(settings, index)
+            made = simulator(adjusted(written(one, knobs, mine), program, knobs, mine), inputs)
+            found.append(made if probes else replace(made, potentials={}))
+        return found
+
+    def run(inputs: NDArray[Any], settings: RackSettings) -> Counts:
+        found = record(inputs, settings)
+        counts = {
+            name: np.stack([one.spikes[name].sum(axis=(0, 1), dtype=np.int64) for one in found])
+            for name in found[0].spikes
+        }
+        return Counts(np.stack([one.readout for one in found]), counts)
+
+    return _Rack(len(own), knobs, None, probes, run, record)
+
+
+def of_chip(settings: Mapping[str, IntArray], index: int) -> Settings:
+    """The settings of one chip of a rack."""
+    return {name: np.asarray(values[index]) for name, values in settings.items()}
 
 
 class _Rack:
-    def __init__(self, chips: int, trim: Trim, run: Callable[[NDArray[Any], RackCodes], Counts]) -> None:
-        self._chips, self._trim, self._run = chips, trim, run
+    def __init__(
+        self,
+        chips: int,
+        knobs: tuple[Knob, ...],
+        step_seconds: Range | None,
+        probes: bool,
+        run: Callable[[NDArray[Any], RackSettings], Counts],
+        record: Callable[[NDArray[Any], RackSettings], Sequence[Recording]],
+    ) -> None:
+        self._chips, self._knobs, self._step_seconds, self._probes = chips, knobs, step_seconds, probes
+        self._run, self._record = run, record
 
     @property
     def chips(self) -> int:
         return self._chips
 
     @property
-    def trim(self) -> Trim:
-        return self._trim
+    def knobs(self) -> tuple[Knob, ...]:
+        return self._knobs
 
-    def run(self, inputs: NDArray[Any], codes: RackCodes) -> Counts:
-        return self._run(inputs, codes)
+    @property
+    def step_seconds(self) -> Range | None:
+        return self._step_seconds
+
+    @property
+    def probes(self) -> bool:
+        return self._probes
+
+    def run(self, inputs: NDArray[Any], settings: RackSettings) -> Counts:
+        return self._run(inputs, settings)
+
+    def record(self, inputs: NDArray[Any], settings: RackSettings) -> Sequence[Recording]:
+        return self._record(inputs, settings)

@@ -12,6 +12,7 @@ import typer
 
 from neurodeploy import __version__
 from neurodeploy.cli import (
+    calibrating,
     catalogue,
     comparing,
     demonstrate,
@@ -68,7 +69,7 @@ app.command()(comparing.compare)
 app.command()(hardware.deploy)
 app.command()(hardware.import_run)
 app.command()(population.sweep)
-app.command()(population.calibrate)
+app.command()(calibrating.calibrate)
 app.command()(demonstrate.report)
 app.command()(demonstrate.demo)
 app.add_typer(catalogue.vendor_app, name="vendor")

@@ -22,9 +22,8 @@ vendor_app = typer.Typer(
 def doctor(as_json: bool = AS_JSON) -> None:
     """Say what is installed, what is missing and how to get it; offline, without side effects."""
     from neurodeploy.deployment import versions
-    from neurodeploy.export import targets as all_targets
 
-    backends = {name: asdict(target.backend()) for name, target in all_targets().items()}
+    backends = {row["target"]: {"version": row["installed"], "detail": row["detail"]} for row in _targets()}
     found: dict[str, Any] = {
         "python": sys.executable,
         "platform": platform.platform(),
@@ -45,12 +44,23 @@ def doctor(as_json: bool = AS_JSON) -> None:
     )
 
 
-def chips(as_json: bool = AS_JSON) -> None:
+def chips(
+    template: bool = typer.Option(False, "--template", help="Print a chip file to copy, for a chip of your own."),
+    as_json: bool = AS_JSON,
+) -> None:
     """List the chips, their limits and where the numbers come from."""
     from neurodeploy.hw_models import chips as all_chips
+    from neurodeploy.hw_models.knobs import described
+    from neurodeploy.hw_models.xylo import XYLO_CHIPS
 
+    if template:
+        from neurodeploy.hw_models.own_chip import TEMPLATE
+
+        typer.echo(TEMPLATE.read_text(encoding="utf-8").rstrip())
+        return
     if as_json:
-        print_json({name: asdict(chip) for name, chip in all_chips().items()})
+        listed: dict[str, Any] = {**all_chips(), **XYLO_CHIPS}
+        print_json({name: asdict(chip) for name, chip in listed.items()})
         return
     print_table(
         [
@@ -59,36 +69,48 @@ def chips(as_json: bool = AS_JSON) -> None:
                 "neurons": "fixed point" if chip.fixed_point else "floating point",
                 "weight bits": chip.weight_bits,
                 "resets": ", ".join(chip.resets),
-                "trim": f"{chip.trim.quantity}, {chip.trim.bits} bits per {chip.trim.per}" if chip.trim else None,
+                "knobs": described(chip.knobs),
                 "evidence": chip.evidence,
                 "what": chip.title,
             }
             for chip in all_chips().values()
         ]
+        + [
+            {
+                "chip": xylo.name,
+                "neurons": "integer, Xylo's own",
+                "weight bits": 8,
+                "resets": "subtract",
+                "knobs": None,
+                "evidence": xylo.evidence,
+                "what": xylo.title,
+            }
+            for xylo in XYLO_CHIPS.values()
+        ]
     )
-    typer.echo("\nSources and all limits: neurodeploy chips --json")
+    typer.echo("\nSources and all limits: neurodeploy chips --json; a chip of your own: neurodeploy chips --template")
 
 
 def targets(as_json: bool = AS_JSON) -> None:
     """List the targets that networks can be exported to, and whether they run here."""
+    rows = _targets()
+    if as_json:
+        print_json([row | {"installed": row["installed"] or "no"} for row in rows])
+    else:
+        print_table([row | {"installed": row["installed"] or "no"} for row in rows])
+
+
+def _targets() -> list[dict[str, Any]]:
+    """Every target, Xylo and DYNAP-SE2 too, whose networks are no Programs; `installed` is the version or None."""
+    from neurodeploy.export import dynapse2, xylo
     from neurodeploy.export import targets as all_targets
 
-    rows = []
-    for target in all_targets().values():
-        backend = target.backend()
-        rows.append(
-            {
-                "target": target.name,
-                "chip": target.chip,
-                "installed": backend.version or "no",
-                "what": target.title,
-                "detail": backend.detail,
-            }
-        )
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(rows)
+    known = [(one.name, one.chip, one.title, one.backend()) for one in all_targets().values()]
+    known += [(one.NAME, one.CHIP, one.TITLE, one.backend()) for one in (xylo, dynapse2)]
+    return [
+        {"target": name, "chip": chip, "installed": found.version, "what": title, "detail": found.detail}
+        for name, chip, title, found in known
+    ]
 
 
 @vendor_app.command("install")

@@ -19,7 +19,7 @@ _ROWS = 12  # of the table over steps; steps are taken together where there are 
 
 def compare(
     path: Path = typer.Argument(
-        help="model.pt, or a folder made by `neurodeploy export`.", metavar="MODEL_OR_ARTIFACT"
+        help="model.pt, a folder made by `neurodeploy export`, or a .net file of lava-dl.", metavar="MODEL_OR_ARTIFACT"
     ),
     first: str = typer.Argument(
         help="float, network, reference, engine, a target such as lava, TARGET:VARIANT, netx, or run:FOLDER.",
@@ -43,15 +43,22 @@ def compare(
         None, "--allow-decisions", min=0, max=1, help="Share of samples that may be decided otherwise; none by default."
     ),
     explain: int = typer.Option(20, "--explain", min=0, help="Samples whose first difference in a layer is explained."),
+    steps: int = typer.Option(None, "--steps", min=1, help="Of a .net file: time steps per sample."),
+    input_bits: int = typer.Option(None, "--input-bits", min=1, help="Of a .net file: 1 for spikes, up to 8."),
+    encoding: str = typer.Option("direct", "--encoding", help="Of a .net file's --data: direct, rate or latency."),
     html: Path = typer.Option(None, "--html", help="Page to write as well, one file."),
     as_json: bool = AS_JSON,
 ) -> None:
     """Compare two ways to compute a network, layer by layer and step by step; name what makes them differ."""
     from neurodeploy.compare.backends import Request, compare_backends
+    from neurodeploy.importing.loading import known_encoding
 
     if data_root is not None and data is None:
         raise UsageError("--data-root: of which data set? name it with --data")
-    request = Request(path, first, second, target, chip, data, data_root, samples, teacher_forced, explain)
+    own = known_encoding(encoding)
+    request = Request(
+        path, first, second, target, chip, data, data_root, samples, teacher_forced, explain, steps, input_bits, own
+    )
     with progress_bar("compare") as progress:
         result = compare_backends(request, lambda done, of: progress("samples", done, of))
     if html is not None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from neurodeploy.cli import xylo
+from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, say, write_text
 from neurodeploy.errors import NeurodeployError, UsageError
 
 if TYPE_CHECKING:
+    from neurodeploy.importing.loading import Encoding
     from neurodeploy.ir.artifact import Artifact
+    from neurodeploy.ir.program import Program
     from neurodeploy.snn.model_file import Model
 
-TARGET = typer.Option(..., "--target", help="lava, rockpool, xylo or nir; see `neurodeploy targets`.")
+TARGET = typer.Option(..., "--target", help="lava, rockpool, xylo, dynapse2 or nir; see `neurodeploy targets`.")
 CHIP = typer.Option(None, "--chip", help="Chip to quantise for, where it is not the target's own.")
 
 
@@ -25,14 +28,15 @@ def export(
     model: Path = typer.Argument(help="model.pt"),
     target: str = TARGET,
     chip: str = CHIP,
+    bits: int = typer.Option(None, "--bits", min=2, help="Of a weight, sign included; short for --chip CHIP@BITS."),
     output: Path = typer.Option(None, "-o", "--output", help="Folder to write; by default beside the model."),
-    bundle: bool = typer.Option(False, "--bundle", help="Lava: also OUTPUT/bundle, for an INRC machine (Loihi 2)."),
+    bundle: bool = typer.Option(False, "--bundle", help="Lava, Xylo: also OUTPUT/bundle, for a machine with the chip."),
     virtual_chip: int = typer.Option(
         None, "--virtual-chip", min=0, help="Export this virtual chip's own numbers; its noise by --with."
     ),
     noise: list[str] = typer.Option([], "--with", help="Of --virtual-chip: mismatch=0.2, a preset; repeatable."),
     seed: int = typer.Option(0, "--seed", min=0, help="Of --virtual-chip, as in `sweep`."),
-    allow_dead: bool = typer.Option(False, "--allow-dead", help="Xylo: export silent or saturated layers, too."),
+    allow_dead: bool = typer.Option(False, "--allow-dead", help="Xylo, DYNAP-SE2: silent or saturated layers, too."),
     as_json: bool = AS_JSON,
 ) -> None:
     """Quantise a network and write an artifact folder; the vendor's package need not be installed."""
@@ -46,13 +50,21 @@ def export(
         raise UsageError("--bundle: takes the nominal network to a chip, which has a mismatch of its own")
     as_chip = None if virtual_chip is None else AsChip(parse_noise(noise), virtual_chip, seed)
     folder = output or model.with_name(f"{model.stem}-{target}")
+    target, chosen = xylo.named(target, chip)
+    if bits is not None:
+        chip = _with_bits(chip, target, bits)
     if target == xylo.NAME:
+        if as_chip is not None:
+            raise UsageError("--virtual-chip: not for --target xylo, a digital chip without mismatch")
+        xylo.export_xylo(model, chosen, folder, allow_dead, as_json, bundle)
+        return
+    if target == dynapse2.NAME:
         if bundle or as_chip is not None:
-            raise UsageError("--bundle and --virtual-chip: not for --target xylo, a digital chip without mismatch")
-        xylo.export_xylo(model, chip, folder, allow_dead, as_json)
+            raise UsageError(f"--bundle and --virtual-chip: not for --target {target}; `deploy` writes the board")
+        dynapse2.export_dynapse2(model, chip, folder, allow_dead, as_json)
         return
     if allow_dead:
-        raise UsageError("--allow-dead: only for --target xylo; other targets warn of such layers")
+        raise UsageError("--allow-dead: only for --target xylo and dynapse2; other targets warn of such layers")
     loaded = load_model(model)
     if bundle:
         _check_bundle(loaded, target, chip)
@@ -85,6 +97,7 @@ def run(
     steps: int = typer.Option(None, "--steps", min=1, help="Of a .net file: time steps per sample."),
     input_bits: int = typer.Option(None, "--input-bits", min=1, help="Of a .net file: 1 for spikes, up to 8."),
     encoding: str = typer.Option("direct", "--encoding", help="Of a .net file's --data: direct, rate or latency."),
+    profile: Path = typer.Option(None, "--profile", help="Run as the calibrated chip of this profile (`calibrate`)."),
     output: Path = typer.Option(None, "-o", "--output", help="JSON file to write as well."),
     as_json: bool = AS_JSON,
 ) -> None:
@@ -95,14 +108,21 @@ def run(
 
     how = known_encoding(encoding)
     if xylo.is_artifact(artifact):
-        if data is not None:
-            raise UsageError("--data: a Xylo artifact runs on its own samples")
+        if data is not None or profile is not None:
+            raise UsageError("--data and --profile: a Xylo artifact runs on its own samples, and is not calibrated")
         xylo.run_xylo(artifact, backend, samples, output, as_json)
+        return
+    if dynapse2.is_artifact(artifact):
+        if data is not None or profile is not None:
+            raise UsageError("--data and --profile: a DYNAP-SE2 artifact runs on its own samples, uncalibrated")
+        dynapse2.run_dynapse2(artifact, backend, samples, output, as_json)
         return
     loaded = load_program(artifact, steps, input_bits)
     for warning in loaded.warnings:
         say(f"warning: {warning}")
-    if loaded.artifact is None:
+    if profile is not None:
+        proof = _prove_profile(loaded.program, loaded.artifact, profile, backend, data, data_root, samples, how)
+    elif loaded.artifact is None:
         from neurodeploy.programs import choose_samples, prove_program
 
         proof = prove_program(loaded.program, backend, choose_samples(loaded.program, data, data_root, samples, how))
@@ -126,6 +146,49 @@ def run(
             f"{backend} differs from the reference in {proof['mismatched_spikes']} spikes and "
             f"{proof['mismatched_voltages']} voltages; {proof['first']}"
         )
+
+
+def _prove_profile(
+    program: Program,
+    artifact: Artifact | None,
+    folder: Path,
+    backend: str,
+    data: str | None,
+    data_root: str | None,
+    samples: int | None,
+    how: Encoding,
+) -> dict[str, Any]:
+    """A backend with the calibrated chip of a profile against the reference with it; on the artifact's own samples, or
+    those of a data set."""
+    from neurodeploy.deployment import test_inputs
+    from neurodeploy.profiles import with_profile
+    from neurodeploy.programs import Chosen, choose_samples, prove_program
+
+    own, profile = with_profile(program, folder)
+    if artifact is not None and data is None:
+        golden = artifact.golden
+        axis = 0 if golden.inputs.ndim == len(program.input.shape) + 1 else 1
+        count = min(samples or len(golden.labels), len(golden.labels))
+        chosen = Chosen(
+            golden.inputs.take(range(count), axis), golden.labels[:count], f"{count} test samples of the artifact"
+        )
+    else:
+        chosen = choose_samples(program, data, data_root, samples, how)
+        if artifact is not None and data is not None:  # with the bits and frames that the network was trained on
+            chosen = replace(chosen, inputs=test_inputs(artifact, data, data_root, samples))
+    before, after = profile.validation_before, profile.validation_after
+    return prove_program(own, backend, chosen) | {
+        "profile": {"chip_id": profile.chip_id, "validation_before": before, "validation_after": after}
+    }
+
+
+def _with_bits(chip: str | None, target: str, bits: int) -> str:
+    """The name of the chip, by default the target's own, with weights of so many bits."""
+    from neurodeploy.export import target as find_target
+
+    if target in (xylo.NAME, dynapse2.NAME) or (chip is not None and "@" in chip):
+        raise UsageError(f"--bits {bits}: not for --target {target}, nor beside --chip CHIP@BITS")
+    return f"{chip or find_target(target).chip}@{bits}"
 
 
 def _check_bundle(model: Model, target: str, chip: str | None) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, say
 from neurodeploy.errors import NeurodeployError
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def deploy(
-    artifact: Path = typer.Argument(help="Folder made by `neurodeploy export --target lava`."),
-    target: str = typer.Option(..., "--target", help="loihi2."),
+    artifact: Path = typer.Argument(help="Folder made by `neurodeploy export`."),
+    target: str = typer.Option(..., "--target", help="loihi2, xylo-a2, xylo-a3, xylo-imu or dynapse2."),
     host: str = typer.Option("slurm", "--host", help="How the board is reached: slurm or ethernet."),
     address: str = typer.Option(None, "--address", help="Of the board's host, for --host ethernet."),
     partition: str = typer.Option(None, "--partition", help="SLURM partition."),
@@ -30,10 +31,17 @@ def deploy(
     output: Path = typer.Option(None, "-o", "--output", help="Run folder to write; by default beside the artifact."),
     as_json: bool = AS_JSON,
 ) -> None:
-    """Run an artifact on a chip and compare it with the reference. Loihi 2: not run on hardware yet by its authors."""
+    """Run an artifact on a chip and compare it with the reference. Not run on hardware yet by its authors."""
     from neurodeploy.hardware_run import deploy as run_on_chip
     from neurodeploy.ir.artifact import load_artifact
 
+    if xylo.is_target(target) or xylo.is_artifact(artifact):
+        found = xylo.deploy_xylo(artifact, target, samples, record, probes, python)
+        _finish(found, output or _beside(artifact, target), as_json)
+        return
+    if target == dynapse2.NAME or dynapse2.is_artifact(artifact):
+        dynapse2.deploy_dynapse2(artifact, target, samples, output or _beside(artifact, target), as_json)
+        return
     given = {
         "--host": host,
         "--address": address,
@@ -46,8 +54,7 @@ def deploy(
     }
     options = [str(word) for pair in given.items() if pair[1] is not None for word in pair]
     found = run_on_chip(load_artifact(artifact), target, options, python)
-    place = artifact.resolve()  # "." has no name
-    _finish(found, output or place.with_name(f"{place.name}-{target}-run"), as_json)
+    _finish(found, output or _beside(artifact, target), as_json)
 
 
 def import_run(
@@ -60,7 +67,15 @@ def import_run(
     from neurodeploy.hardware_run import import_run as read_run
     from neurodeploy.ir.artifact import load_artifact
 
+    if xylo.is_artifact(artifact):
+        _finish(xylo.import_xylo(folder, artifact), output, as_json)
+        return
     _finish(read_run(folder, load_artifact(artifact)), output, as_json)
+
+
+def _beside(artifact: Path, target: str) -> Path:
+    place = artifact.resolve()  # "." has no name
+    return place.with_name(f"{place.name}-{target}-run")
 
 
 def _finish(found: ImportedRun, output: Path, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from neurodeploy.cli import xylo
+from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, say
 from neurodeploy.cli.deploy import CHIP, TARGET
@@ -40,8 +40,12 @@ def inspect(
 
     prepared: Prepared | Examined
     measured: dict[str, Any]
+    target, chosen = xylo.named(target, chip)
     if target == xylo.NAME:
-        xylo.inspect_xylo(model, chip, as_json)
+        xylo.inspect_xylo(model, chosen, as_json)
+        return
+    if target == dynapse2.NAME:
+        dynapse2.inspect_dynapse2(model, chip, as_json)
         return
     if model.suffix == NET_SUFFIX:
         prepared, measured = _examine_net(model, target, steps, input_bits, chip, load or energy), {}

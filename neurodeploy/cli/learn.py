@@ -14,6 +14,7 @@ from neurodeploy.cli.console import print_json, print_table, quiet, say
 def train(
     preset: str = typer.Option(None, "--preset", help="Start from one of --list-presets."),
     list_presets: bool = typer.Option(False, "--list-presets", help="List the presets and end."),
+    recipe: str = typer.Option(None, "--recipe", help="On top of the preset; robust: for chips that differ."),
     data: str = typer.Option(None, "--data", help="Data set, and its preset: digits, mnist, …; or the path of a .npz."),
     data_root: str = typer.Option(None, "--data-root", help="Folder with the data set's files (or NEURODEPLOY_DATA)."),
     config: Path = typer.Option(None, "--config", help="YAML file with data, network, train, noise, seed."),
@@ -26,7 +27,7 @@ def train(
 ) -> None:
     """Train a spiking network with parametric surrogate gradients and potential adjustment.
 
-    A preset holds under --config, that under --set, that under the other options.
+    A preset holds under a recipe, that under --config, that under --set, that under the other options.
     """
     from neurodeploy import presets
     from neurodeploy.config import load_config
@@ -40,7 +41,7 @@ def train(
         return
     overrides: dict[str, Any] = {"data.name": data, "data.root": data_root, "train.epochs": epochs, "seed": seed}
     given = {name: value for name, value in overrides.items() if value is not None}
-    chosen = load_config(config, settings, given, preset)
+    chosen = load_config(config, settings, given, preset, recipe)
 
     from neurodeploy.experiment import train_model
 

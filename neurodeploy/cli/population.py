@@ -1,4 +1,4 @@
-"""sweep, calibrate: accuracy against noise over populations of virtual chips."""
+"""sweep: accuracy against noise over populations of virtual chips."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ YIELD = typer.Option(0.95, "--yield", help="For --solve-for: share of the chips.
 SENSITIVITY = typer.Option(
     False, "--sensitivity", help="What each --noise (one level each) costs in each layer, alone and left out."
 )
+CHART = typer.Option(None, "--chart", help="For --sensitivity: also draw it, into a .svg or .png file.")
 SHOW = typer.Option(None, "--show", help="curves, points, summary or differences.")
 EXPORT = typer.Option(None, "--export", help="Also write all results of the study to a .csv or .parquet file.")
 JOBS = typer.Option(1, "--jobs", help="Processes on this machine; results are the same to the bit.")
@@ -58,7 +59,9 @@ STEPS = typer.Option(None, "--steps", min=1, help="For .net files: time steps pe
 INPUT_BITS = typer.Option(None, "--input-bits", min=1, max=8, help="For .net files: 1 for spikes.")
 ENCODING = typer.Option("direct", "--encoding", help="For .net files: direct, rate or latency.")
 SEED = typer.Option(0, "--seed", min=0, help="Of the chips; chip 17 of a seed is always the same chip.")
-CALIBRATED = typer.Option(False, "--calibrated", help="Trim every chip first (see `calibrate`).")
+CALIBRATED = typer.Option(
+    None, "--calibrated", metavar="LEVEL", help="Calibrate every chip first: 4, 1-5 (see `calibrate`)."
+)
 STUDY = typer.Option(
     Path("study.sqlite"), "-o", "--output", help="Study file; what it holds already is not done again."
 )
@@ -80,7 +83,8 @@ def sweep(
     solve_for: str = SOLVE_FOR,
     share: float = YIELD,
     sensitivity: bool = SENSITIVITY,
-    calibrated: bool = CALIBRATED,
+    chart: Path = CHART,
+    level: str = CALIBRATED,
     samples: int = SAMPLES,
     show: str = SHOW,
     export: Path = EXPORT,
@@ -99,6 +103,8 @@ def sweep(
     as_json: bool = AS_JSON,
 ) -> None:
     """Measure accuracy on virtual chips at every level of noise, and store it."""
+    from neurodeploy.calibrate.ladder import parse_ladder
+    from neurodeploy.report.sensitivity import check_chart, write_sensitivity
     from neurodeploy.simulate.torch_device import find_device
     from neurodeploy.study import parse_axes
     from neurodeploy.sweep.design import make_points
@@ -122,11 +128,16 @@ def sweep(
         raise UsageError(f"{' and '.join(asked)}: one question at a time")
     if solve_for is not None and floor is None:
         raise UsageError("--solve-for: needs --floor, the accuracy that chips must keep, as in --floor 0.9")
+    if chart is not None:
+        if not sensitivity:
+            raise UsageError("--chart: draws --sensitivity; curves are drawn by `neurodeploy report`")
+        check_chart(chart)
     if show is not None and show not in TABLES:
         raise unknown_name("table", show, TABLES)
     if ray is None:  # else the device is one of the cluster's
         find_device(device)
     base, kind = parse_noise(fixed), known_interval(interval)
+    calibrated, ladder = level is not None, None if level is None else parse_ladder(level)
     half = None if until is None else check_until(until, chips, most_chips)
     axis = None if solve_for is None else parse_axis(solve_for, base)
     given = parse_noise(noise, base) if sensitivity else None
@@ -135,6 +146,8 @@ def sweep(
         check_export(export)
     of_net = {"data": data, "steps": steps, "input_bits": input_bits, "encoding": encoding}
     studies = _studies(models, chip, chips, samples, seed, data_root, device, of_net)
+    if ladder is not None:
+        studies = [replace(study, ladder=ladder) for study in studies]
     for study in studies:
         base.check_layers(study.program)
         if calibrated:
@@ -143,7 +156,7 @@ def sweep(
     notes: list[str] = []
     with make_executor(studies, jobs, ray, cpus, gpus) as executor, Store(output) as store:
         for study in studies:
-            named = {"network": study.network, "chip": study.chip.name, "calibrated": calibrated}
+            named = {"network": study.network, "chip": study.chip.name, "calibrated": calibrated, "ladder": level or ""}
             with progress_bar("sweep") as progress:
                 if axis is not None:
                     answer = solve(study, axis, share, floor, store, calibrated, progress, executor)
@@ -162,6 +175,8 @@ def sweep(
         if not rows:
             on_curves = plan[0].axis is not None
             rows = records(store.table(show or ("curves" if on_curves else "points"), kind, floor))
+        if chart is not None:
+            notes.append(f"{chart}: {write_sensitivity(store, chart)} charts")
         if export is not None:
             notes.append(f"{export}: {write_results(store, export)} rows, one per chip and cell")
     rows = _plain(rows)
@@ -173,59 +188,6 @@ def sweep(
         say(note)
     if not as_json:
         say(f"{output}: stored; next: neurodeploy report {output.parent}")
-
-
-def calibrate(
-    models: list[Path] = MODELS,
-    chip: str = CHIPS_OF,
-    noise: list[str] = NOISE,
-    fixed: list[str] = FIXED,
-    chips: int = POPULATION,
-    samples: int = SAMPLES,
-    jobs: int = JOBS,
-    ray: str = RAY,
-    cpus: float = CPUS,
-    gpus: float = GPUS,
-    device: str = DEVICE,
-    seed: int = SEED,
-    data: str = DATA,
-    data_root: str = DATA_ROOT,
-    steps: int = STEPS,
-    input_bits: int = INPUT_BITS,
-    encoding: str = ENCODING,
-    output: Path = STUDY,
-    as_json: bool = AS_JSON,
-) -> None:
-    """Trim virtual chips by measuring them, and store the trims; then: sweep --calibrated."""
-    from neurodeploy.simulate.torch_device import find_device
-    from neurodeploy.study import parse_axes
-    from neurodeploy.sweep.executor import make_executor
-    from neurodeploy.sweep.plan import parse_noise
-    from neurodeploy.sweep.run import calibrate as run_calibration
-    from neurodeploy.sweep.store import Store, records
-    from neurodeploy.sweep.work import check_calibratable
-
-    if ray is None:  # else the device is one of the cluster's
-        find_device(device)
-    base = parse_noise(fixed)
-    axes = parse_axes(noise, fixed)
-    of_net = {"data": data, "steps": steps, "input_bits": input_bits, "encoding": encoding}
-    studies = _studies(models, chip, chips, samples, seed, data_root, device, of_net)
-    for study in studies:
-        base.check_layers(study.program)
-        check_calibratable(study)
-    with make_executor(studies, jobs, ray, cpus, gpus) as executor, Store(output) as store:
-        for study in studies:
-            with progress_bar("calibrate") as progress:
-                run_calibration(study, axes, store, progress, executor)
-        table = store.calibration_rows()
-    keys = ["network", "chip", "noise", "fixed", "level"]
-    rows = records(table.drop(columns=["cell", "chip_id"]).groupby(keys, as_index=False).mean())
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(_short(rows))
-        say(f"{output}: trims stored; next: neurodeploy sweep {models[0]} --calibrated -o {output}")
 
 
 def _studies(
@@ -273,7 +235,7 @@ def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _short(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows without what only tells populations apart where there is one."""
-    idle = {"fixed"} if all(not row.get("fixed") for row in rows) else set()
+    idle = {name for name in ("fixed", "ladder") if len({row.get(name) or "" for row in rows} - {""}) < 1}
     if len({row.get("network") for row in rows}) == 1:
         idle.add("network")
     return [{key: row[key] for key in row if key not in idle} for row in rows]

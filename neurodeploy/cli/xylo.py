@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from neurodeploy.cli.console import print_json, print_table, say, write_text
-from neurodeploy.errors import DesignRuleError, NeurodeployError
+from neurodeploy.errors import DesignRuleError, NeurodeployError, UsageError
 
 if TYPE_CHECKING:
     from neurodeploy.deployment_xylo import PreparedXylo
+    from neurodeploy.hardware_run import ImportedRun
 
 NAME = "xylo"
 
@@ -22,6 +23,17 @@ def is_artifact(path: Path) -> bool:
     from neurodeploy.export.xylo_folder import is_xylo
 
     return is_xylo(path)
+
+
+def named(target: str, chip: str | None) -> tuple[str, str | None]:
+    """Target and chip as typed: the target "xylo-a3" is "xylo" with that chip."""
+    from neurodeploy.hw_models.xylo import XYLO_CHIPS
+
+    if target not in XYLO_CHIPS:
+        return target, chip
+    if chip not in (None, target):
+        raise UsageError(f"--target {target} --chip {chip}: the target names a chip already; leave one out")
+    return NAME, target
 
 
 def inspect_xylo(model: Path, chip: str | None, as_json: bool) -> None:
@@ -43,12 +55,17 @@ def inspect_xylo(model: Path, chip: str | None, as_json: bool) -> None:
         raise DesignRuleError(f"{prepared.network.chip} as it would be quantised", prepared.dead)
 
 
-def export_xylo(model: Path, chip: str | None, folder: Path, allow_dead: bool, as_json: bool) -> None:
-    """Quantises a model for a Xylo and writes its artifact folder."""
+def export_xylo(
+    model: Path, chip: str | None, folder: Path, allow_dead: bool, as_json: bool, bundle: bool = False
+) -> None:
+    """Quantises a model for a Xylo and writes its artifact folder, and on request a bundle within it."""
     from neurodeploy.deployment_xylo import export_model
+    from neurodeploy.export.xylo_bundle import FOLDER, write_bundle
     from neurodeploy.snn.model_file import load_model
 
     artifact, omitted = export_model(load_model(model), folder, chip, allow_dead=allow_dead)
+    if bundle:
+        write_bundle(artifact, folder / FOLDER, model.stem)
     files, warnings = sorted(path.name for path in folder.iterdir()), artifact.facts["warnings"]
     if as_json:
         print_json({"folder": str(folder), "files": files, "omitted": omitted, "warnings": warnings})
@@ -59,6 +76,39 @@ def export_xylo(model: Path, chip: str | None, folder: Path, allow_dead: bool, a
     for warning in warnings:
         typer.echo(f"warning: {warning}")
     say(f"next: neurodeploy run {folder} --backend {NAME}")
+
+
+def is_target(name: str) -> bool:
+    """Whether `deploy --target` means a Xylo."""
+    from neurodeploy.hw_models.xylo import XYLO_CHIPS
+
+    return name in XYLO_CHIPS or name == NAME
+
+
+def deploy_xylo(
+    folder: Path, target: str, samples: int | None, record: str, probes: str, python: str | None
+) -> ImportedRun:
+    """Runs an artifact on a board; `target` "xylo" is the chip that it was made for."""
+    from neurodeploy.export.xylo_folder import load_xylo
+    from neurodeploy.hardware_run_xylo import deploy
+
+    loaded = load_xylo(folder)
+    if not is_target(target):
+        raise UsageError(f"--target {target}: {folder} was made for {loaded.network.chip}")
+    if record not in ("last", "all"):
+        raise UsageError(f"--record {record}: last or all")
+    chip = loaded.network.chip if target == NAME else target
+    whose = "all" if record == "all" else "output"
+    simulator = f"neurodeploy run {folder} --backend {NAME}"
+    return deploy(loaded, chip, simulator, samples, whose, "power" in probes.split(","), python)
+
+
+def import_xylo(folder: Path, artifact: Path) -> ImportedRun:
+    """Checks a run that came back from a bundle's runner."""
+    from neurodeploy.export.xylo_folder import load_xylo
+    from neurodeploy.hardware_run_xylo import import_run
+
+    return import_run(folder, load_xylo(artifact))
 
 
 def run_xylo(folder: Path, backend: str, samples: int | None, output: Path | None, as_json: bool) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurodeploy.compare.material import Material, open_material, with_data
+from neurodeploy.compare.material import Material, NetSays, open_material, with_data
 from neurodeploy.compare.result import SideComparison
 from neurodeploy.compare.sides import Side, open_side
 from neurodeploy.compare.stream import compare_sides
 from neurodeploy.errors import UsageError
+from neurodeploy.importing.loading import Encoding
 
 Array = NDArray[Any]
 
@@ -24,13 +25,14 @@ class Request:
     """What to compare.
 
     Attributes:
-        path: model.pt or an artifact folder.
+        path: model.pt, an artifact folder or a `.net` file.
         first, second: names of sides, see `neurodeploy.compare.sides`.
         target, chip: what a model is quantised for; by default the target that a side names.
         data, data_root: test samples of a data set in the place of the file's own.
         samples: how many; None for all.
         teacher_forced: feed each layer of the second side the first side's spikes.
         explained: of how many samples the first difference of each layer is explained.
+        steps, input_bits, encoding: of a `.net` file and its `data`.
     """
 
     path: Path
@@ -43,6 +45,9 @@ class Request:
     samples: int | None = None
     teacher_forced: bool = False
     explained: int = 20
+    steps: int | None = None
+    input_bits: int | None = None
+    encoding: Encoding = "direct"
 
 
 def compare_backends(request: Request, progress: Callable[[int, int], None] | None = None) -> SideComparison:
@@ -54,10 +59,13 @@ def compare_backends(request: Request, progress: Callable[[int, int], None] | No
         DesignRuleError: where the network does not fit the target.
     """
     names = request.first, request.second
-    material = open_material(request.path, names, request.target, request.chip)
+    said = NetSays(request.steps, request.input_bits, request.samples)
+    material = open_material(request.path, names, request.target, request.chip, said)
+    if request.encoding != "direct" and (material.network is not None or request.data is None):
+        raise UsageError(f"--encoding {request.encoding}: only for the --data of a .net file")
     sides = open_side(names[0], material), open_side(names[1], material)
     if request.data is not None:
-        material = with_data(material, request.data, request.data_root, request.samples)
+        material = with_data(material, request.data, request.data_root, request.samples, request.encoding)
     inputs, labels, notes = shared_samples(sides, material, request.data is not None, request.samples)
     program = material.stored
     result = compare_sides(
@@ -69,7 +77,9 @@ def compare_backends(request: Request, progress: Callable[[int, int], None] | No
         request.explained,
         progress=progress,
     )
-    return replace(result, notes=notes)
+    if material.net is not None and request.data is None and not any(side.recorded for side in sides):
+        notes = (*notes, f"{material.net} holds no samples: these are random integers, seed 0")
+    return replace(result, notes=material.notes + notes)
 
 
 def shared_samples(
@@ -92,7 +102,7 @@ def shared_samples(
             raise UsageError(f"--data: {name} holds the samples that it was recorded on; leave --data out")
         if len(holding) > 1 and not np.array_equal(own, holding[1][1]):
             raise UsageError(f"{name} and {holding[1][0]} were recorded on different samples")
-        static = own.ndim == len(material.network.input.shape) + 1
+        static = own.ndim == len(material.input.shape) + 1
         total = own.shape[0 if static else 1]
         known = material.first(total)
         labels = known.labels if np.array_equal(known.inputs, own) else None

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from neurodeploy.errors import UsageError
 from neurodeploy.ir.arrays import FloatArray, Shape, frozen_floats
 from neurodeploy.ir.lower import LoweredLayer, LoweredNetwork, lower
 from neurodeploy.ir.network import Network
@@ -99,6 +100,12 @@ class Definition:
 def define_network(network: Network) -> Definition:
     """A Network's definition in its own unit of potential; raises UsageError as `lower` does."""
     lowered = lower(network)
+    several = [one.name for one in lowered.layers if isinstance(one.neuron, CubaLIF) and one.neuron.most_spikes > 1]
+    if several:
+        raise UsageError(
+            f"layers {', '.join(several)}: fire several times in a step, which only Xylo does: `neurodeploy "
+            "inspect --target xylo`, and `neurodeploy run` on its artifact"
+        )
     layers = tuple(_from_network(lowered, layer) for layer in lowered.layers)
     return Definition(lowered.input, lowered.steps, layers, stored=False)
 

@@ -1,4 +1,4 @@
-"""What a comparison is made from: a trained model or an artifact, and the samples to compare on."""
+"""What a comparison is made from: a trained model, an artifact or a `.net` file, and the samples to compare on."""
 
 from __future__ import annotations
 
@@ -17,14 +17,32 @@ from neurodeploy.data.sources import load_data_set
 from neurodeploy.errors import DesignRuleError, UsageError
 from neurodeploy.export import target as find_target
 from neurodeploy.hw_models import chip as find_chip
+from neurodeploy.hw_models import remember
+from neurodeploy.importing.loading import NET_SUFFIX, Encoding, data_for, load_program, random_inputs, shaped
 from neurodeploy.ir.artifact import Artifact, load_artifact
 from neurodeploy.ir.network import Network
+from neurodeploy.ir.nodes import Input
 from neurodeploy.ir.program import Program
 from neurodeploy.quantize import quantize
+
+RANDOM_SAMPLES = 16  # where there are no others
 
 if TYPE_CHECKING:
     from neurodeploy.snn.model_file import Model
     from neurodeploy.snn.spiking_network import SpikingNetwork
+
+
+@dataclass(frozen=True)
+class NetSays:
+    """What the user says of a `.net` file, which does not say it itself.
+
+    Attributes:
+        samples: of random integers.
+    """
+
+    steps: int | None = None
+    input_bits: int | None = None
+    samples: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,19 +50,29 @@ class Material:
     """A network in all the forms that are at hand, and samples.
 
     Attributes:
+        network: the float network; None of a `.net` file, which holds a Program alone.
         stored: the Program, where there is one.
         module: the PyTorch network, of a model that was trained.
         inputs: integers, (B, *shape) or (T, B, *shape).
         labels: (B,), or None where they are not known.
         config: what the network was trained with, or None.
+        net: the `.net` file, where it is one.
+        notes: what its tool does silently and it is affected by.
     """
 
-    network: Network
+    network: Network | None
     stored: Program | None
     module: SpikingNetwork | None
     inputs: NDArray[Any]
     labels: NDArray[np.int64] | None
     config: ExperimentConfig | None = field(default=None)
+    net: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def input(self) -> Input:
+        """What comes in."""
+        return self.program.input if self.network is None else self.network.input
 
     @property
     def program(self) -> Program:
@@ -58,13 +86,18 @@ class Material:
 
     @cached_property
     def network_definition(self) -> Definition:
-        """What the Network computes."""
+        """What the Network computes; raises UsageError where there is none."""
+        if self.network is None:
+            raise UsageError(
+                f"{self.net} holds the integers of a chip and no float network; compare reference, engine, lava, netx "
+                "or run:FOLDER"
+            )
         return define_network(self.network)
 
     @property
     def static(self) -> bool:
         """Whether samples are the same at every step."""
-        return self.inputs.ndim == len(self.network.input.shape) + 1
+        return self.inputs.ndim == len(self.input.shape) + 1
 
     def first(self, count: int | None) -> Material:
         """With the first samples only."""
@@ -72,11 +105,18 @@ class Material:
         return replace(self, inputs=self.inputs[:count] if self.static else self.inputs[:, :count], labels=labels)
 
 
-def open_material(path: Path, sides: Sequence[str], target: str | None = None, chip: str | None = None) -> Material:
-    """From model.pt, or from an artifact folder.
+def open_material(
+    path: Path,
+    sides: Sequence[str],
+    target: str | None = None,
+    chip: str | None = None,
+    said: NetSays | None = None,
+) -> Material:
+    """From model.pt, from an artifact folder, or from a `.net` file.
 
     Args:
         sides: the names that will be compared: what a model is quantised for follows from them where `target` is None.
+        said: what a `.net` file does not say itself.
 
     Raises:
         FileFormatError: where it is neither, or damaged.
@@ -85,10 +125,16 @@ def open_material(path: Path, sides: Sequence[str], target: str | None = None, c
     """
     from neurodeploy.compare.sides import needs_program, target_of
 
+    said, alone = said or NetSays(), path.suffix == NET_SUFFIX and not path.is_dir()
+    if (path.is_dir() or alone) and (target or chip):
+        option, what = "--target" if target else "--chip", "a .net file" if alone else "an artifact"
+        raise UsageError(f"{option}: {path} is {what}, whose Program is made already; leave it out")
+    if alone:
+        return from_net(path, said)
+    for option, value in (("--steps", said.steps), ("--input-bits", said.input_bits)):
+        if value is not None:
+            raise UsageError(f"{option} {value}: only for a .net file; {path} says its own")
     if path.is_dir():
-        if target or chip:
-            option = "--target" if target else "--chip"
-            raise UsageError(f"{option}: {path} is an artifact, whose Program is made already; leave it out")
         return from_artifact(load_artifact(path))
     from neurodeploy.snn.model_file import load_model
 
@@ -119,21 +165,36 @@ def from_model(model: Model, target: str | None, chip: str | None = None) -> Mat
 
 def from_artifact(artifact: Artifact) -> Material:
     """An artifact, on its golden samples."""
+    remember(artifact.facts)
     trained = artifact.facts.get("experiment")
     config = parse_config(trained) if trained else None
     golden = artifact.golden
     return Material(artifact.network, artifact.program, None, golden.inputs, golden.labels, config)
 
 
-def with_data(material: Material, name: str, root: str | None, count: int | None) -> Material:
+def from_net(path: Path, said: NetSays) -> Material:
+    """A `.net` file, on random integers: it holds no samples."""
+    loaded = load_program(path, said.steps, said.input_bits)
+    inputs = random_inputs(loaded.program, said.samples or RANDOM_SAMPLES)
+    return Material(None, loaded.program, None, inputs, None, net=path, notes=loaded.warnings)
+
+
+def with_data(
+    material: Material, name: str, root: str | None, count: int | None, encoding: Encoding = "direct"
+) -> Material:
     """On test samples of a data set, as the network takes them.
 
-    Of the data set that the network was trained on they come with the same bits, encoding and frames; of another with
-    what suits that set.
+    A `.net` file gets them rounded to its input's bits, or in the `encoding`. Of the data set that the network was
+    trained on they come with the same bits, encoding and frames; of another with what suits that set.
 
     Raises:
         UsageError: where their shape is not the network's, naming both.
     """
+    if material.network is None:
+        program = material.program
+        test = data_for(program, name, root, encoding).test.take(slice(count))
+        inputs = shaped(program, test.inputs)
+        return replace(material, inputs=inputs, labels=test.labels)
     config = material.config or ExperimentConfig()
     same = config.data.name == name
     chosen = config.data.model_copy(update={"root": root}) if same else DataConfig(name=name, root=root)

@@ -6,7 +6,7 @@ reference        the Program in the NumPy reference
 engine           the Program in the engine
 TARGET           the Program in a vendor's simulator (`neurodeploy targets`)
 TARGET:VARIANT   one of the target's other ways to run it
-netx             the Program through Lava's .net file and lava-dl's netx
+netx             the Program through Lava's .net file (the user's own where there is one) and lava-dl's netx
 run:FOLDER       a recorded run of the Program, from a chip or from elsewhere
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,8 @@ def recorded_side(run: RecordedRun, program: Program) -> Side:
 
 
 def _module_side(material: Material) -> Side:
+    if material.network is None:
+        return network_side(material.network_definition)
     if material.module is None:
         raise UsageError(
             "float: there is no PyTorch network here (artifacts and imported models hold none); compare `network`, the "
@@ -182,9 +185,11 @@ def _vendor_side(name: str, material: Material) -> Side:
     target = known[target_name]
     run: Callable[[Program, Array], Recording]
     if name == "netx" and name not in known:
-        from neurodeploy.export.lava import run_netx
+        from neurodeploy.export.lava import run_net, run_netx
 
         title, run = "Lava through netx (.net file)", run_netx
+        if material.net is not None:
+            run = partial(run_net, material.net)
     elif variant:
         if variant not in target.variants:
             raise unknown_name(f"variant of {target_name}", variant, target.variants)

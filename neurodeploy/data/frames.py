@@ -63,6 +63,7 @@ class Framing:
     merged: bool
     downsample: int
     bits: int
+    resized: int | None = None
 
     @classmethod
     def of(cls, config: DataConfig, sensor: Sensor, steps: int) -> Framing:
@@ -77,12 +78,22 @@ class Framing:
             raise UsageError(f"data.window={config.window}: seconds; at least 1e-6, the resolution of the recordings")
         if config.downsample > min(sensor.size):
             raise UsageError(f"data.downsample={config.downsample}: a sensor of {sensor.size} has not that many pixels")
+        if config.size is not None and config.downsample > 1:
+            raise UsageError(
+                f"data.size={config.size} with data.downsample={config.downsample}: one of them; data.size=null or "
+                "data.downsample=1 switches the other off"
+            )
+        if config.size is not None and config.size > min(sensor.size):
+            raise UsageError(f"data.size={config.size}: a sensor of {sensor.size} has not that many pixels")
         merged = config.polarity == "merged" or sensor.polarities == 1
-        return cls(sensor, steps, config.slicing, config.window, merged, config.downsample, config.bits or 1)
+        bits = config.bits or 1
+        return cls(sensor, steps, config.slicing, config.window, merged, config.downsample, bits, config.size)
 
     @property
     def size(self) -> tuple[int, ...]:
-        """Of a frame; the last row and column may stand for fewer pixels of the sensor than the others."""
+        """Of a frame; with `downsample` the last row and column may stand for fewer pixels of the sensor."""
+        if self.resized is not None:
+            return (self.resized,) * len(self.sensor.size)
         return tuple(-(-side // self.downsample) for side in self.sensor.size)
 
     @property
@@ -110,8 +121,8 @@ class Framing:
         events = events.copy()
         events["t"] = step
         events = events[step < self.steps]
-        for axis in ("x", "y")[: len(self.size)]:
-            events[axis] //= self.downsample
+        for axis, wide, narrow in zip("xy", self.sensor.size[::-1], self.size[::-1], strict=False):
+            events[axis] = events[axis] // self.downsample if self.resized is None else events[axis] * narrow // wide
         if self.merged:
             events["p"] = 0
         if not len(events):

@@ -57,7 +57,11 @@ def load_npz(config: DataConfig, steps: int) -> Loaded:
     samples = {part: _samples(path, f"{part}_samples", arrays[f"{part}_samples"], temporal) for part in parts}
     labels = {part: _integers(path, f"{part}_labels", arrays[f"{part}_labels"]).astype(np.int64) for part in parts}
     if temporal and samples["train"].shape[1] != steps:
-        raise UsageError(f"{path}: samples of {samples['train'].shape[1]} steps where network.steps is {steps}")
+        found, each = samples["train"].shape[1], ", ".join(map(str, samples["train"].shape[2:]))
+        raise UsageError(
+            f"{path}: samples of {found} steps, batches of ({found}, B, {each}), where network.steps={steps} expects "
+            f"({steps}, B, {each}); the order is (T, B, ...)"
+        )
     largest = max((int(values.max()) for values in samples.values() if values.size), default=0)
     bits, scale = config.bits or max(1, largest.bit_length()), 1.0
     if temporal:

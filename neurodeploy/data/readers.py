@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neurodeploy.data.frames import Events, Sensor, ordered_events, tonic
 from neurodeploy.errors import FileFormatError, MissingBackendError
@@ -17,6 +18,10 @@ COCHLEA = Sensor((700,), polarities=1)
 
 _MNIST_RECORD = 5  # bytes
 _AEDAT2_RECORD = 8  # bytes
+_AEDAT3_END = b"#!END-HEADER\r\n"
+_AEDAT3_PACKET = struct.Struct("<hhiiiiii")  # type, source, size, place of the time, overflow, capacity, number, valid
+_POLARITY_EVENT = 1
+_AEDAT3_RECORD = 8  # bytes
 _AEDAT4_MAGIC = b"#!AER-DAT4.0\r\n"
 _MILLISECOND = 1000  # microseconds
 
@@ -71,6 +76,45 @@ def _read_aedat2(path: Path) -> Events:
     t = t - t.min(initial=2**32) if len(t) else t
     columns = {"t": t, "x": 127 - (address >> 1 & 127), "y": address >> 8 & 127, "p": 1 - (address & 1)}
     return ordered_events(path, DVS128, columns)
+
+
+def read_aedat3(path: Path) -> dict[str, NDArray[np.int64]]:
+    """The polarity events of a DVS128 in AEDAT 3.1, as IBM publishes DVS128-Gesture: t in microseconds, x, y, p.
+
+    Lines that start with # up to an end mark, then packets: a header of 28 bytes, little-endian, and `capacity`
+    records. Of a polarity event: bit 0 valid, bit 1 polarity, bits 2 to 16 y, bits 17 to 31 x, and 31 bits of time, of
+    which the packet's header says how often they overflowed (AEDAT 3.1, iniVation).
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read ({error})") from error
+    if not content.startswith(b"#!AER-DAT3.1"):
+        raise FileFormatError(f"{path}: not an AEDAT 3.1 file (it starts with {content[:12]!r})")
+    at = content.find(_AEDAT3_END)
+    if at < 0:
+        raise FileFormatError(f"{path}: truncated: its header has no end")
+    at += len(_AEDAT3_END)
+    found: list[NDArray[np.int64]] = []
+    while at < len(content):
+        if len(content) - at < _AEDAT3_PACKET.size:
+            raise FileFormatError(f"{path}: truncated: {len(content) - at} bytes at the end are no packet")
+        kind, _, size, _, overflow, capacity, number, _ = _AEDAT3_PACKET.unpack_from(content, at)
+        at += _AEDAT3_PACKET.size
+        wrong = kind == _POLARITY_EVENT and size != _AEDAT3_RECORD
+        if wrong or min(size, overflow, capacity) < 0 or not 0 <= number <= capacity or overflow >> 31:
+            raise FileFormatError(f"{path}: damaged: a packet of {number} of {capacity} events of {size} bytes")
+        if capacity * size > len(content) - at:
+            raise FileFormatError(
+                f"{path}: truncated: a packet of {capacity * size} bytes, {len(content) - at} are left"
+            )
+        if kind == _POLARITY_EVENT:
+            records = np.frombuffer(content, "<u4", 2 * number, at).reshape(-1, 2).astype(np.int64)
+            valid = records[records[:, 0] & 1 == 1]
+            found.append(np.stack([valid[:, 0], valid[:, 1] | overflow << 31]))
+        at += capacity * size
+    data, t = np.concatenate(found, axis=1) if found else np.zeros((2, 0), dtype=np.int64)
+    return {"t": t, "x": data >> 17 & 0x7FFF, "y": data >> 2 & 0x7FFF, "p": data >> 1 & 1}
 
 
 def _read_aedat4(path: Path) -> Events:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +22,10 @@ from neurodeploy.data.frames import (
     tonic,
     write_cache,
 )
+from neurodeploy.data.gesture import find_gesture
+from neurodeploy.data.parts import Part, labelled
 from neurodeploy.data.places import Loaded, locate
-from neurodeploy.data.readers import COCHLEA, DVS128, N_MNIST, read_dvs_cifar10, read_gesture, read_n_mnist
+from neurodeploy.data.readers import COCHLEA, DVS128, N_MNIST, read_dvs_cifar10, read_n_mnist
 from neurodeploy.errors import FileFormatError, UsageError
 from neurodeploy.ir.nodes import Input
 
@@ -32,35 +34,6 @@ _TEST_SEED = 20230426  # DVS-CIFAR10 comes without a split: this one is the same
 _TEST_SHARE = 0.1  # of each class, as everybody does (900 and 100 of 1,000)
 _NAMED = 5  # damaged files named in one error
 _MICROSECONDS = 1e6
-
-
-class Part(Protocol):
-    """Recordings of one split, in a fixed order."""
-
-    @property
-    def labels(self) -> Labels:
-        """(N,)"""
-
-    @property
-    def files(self) -> Sequence[Path]:
-        """All files that the recordings lie in."""
-
-    def read(self) -> Iterator[Callable[[], Events]]:
-        """For each recording, what reads it."""
-
-
-@dataclass(frozen=True, eq=False)
-class Files:
-    """One recording per file."""
-
-    files: Sequence[Path]
-    labels: Labels
-    reader: Callable[[Path], Events]
-
-    def read(self) -> Iterator[Callable[[], Events]]:
-        """For each recording, what reads it."""
-        for path in self.files:
-            yield lambda path=path: self.reader(path)  # type: ignore[misc]
 
 
 class HeidelbergFile:
@@ -112,11 +85,11 @@ class HeidelbergFile:
 
 @dataclass(frozen=True)
 class Recordings:
-    """A data set of recordings: its sensor, its classes, its published sizes, and how its two splits are found."""
+    """A data set of recordings: its sensor, its classes, the sizes it is published in, how its two splits are found."""
 
     sensor: Sensor
     classes: int
-    official: tuple[int, int]
+    official: tuple[tuple[int, int], ...]
     find: Callable[[DataConfig], tuple[Part, Part]]
 
 
@@ -148,7 +121,9 @@ def load_recordings(name: str, config: DataConfig, steps: int) -> Loaded:
             write_cache(cache, samples)
     source = Input(framing.shape, 1.0, framing.bits)
     train, test = (Split(samples[part], found.labels, True) for part, found in parts.items())
-    return Loaded(name, source, kind.classes, train, test, official=kind.official)
+    sizes = (len(train), len(test))
+    official = sizes if sizes in kind.official else kind.official[0]
+    return Loaded(name, source, kind.classes, train, test, official=official)
 
 
 def _all_frames(name: str, parts: Mapping[str, Part], framing: Framing) -> dict[str, Any]:
@@ -173,7 +148,7 @@ def _find_n_mnist(config: DataConfig) -> tuple[Part, Part]:
     wanted = [(f"{part}/<digit>/*.bin", (f"{part}/*/*.bin",)) for part in ("Train", "Test")]
     place = locate("n-mnist", config, wanted)
     train, test = (sorted((place / part).glob("*/*.bin")) for part in ("Train", "Test"))
-    return _labelled(train, read_n_mnist, _digit), _labelled(test, read_n_mnist, _digit)
+    return labelled(train, read_n_mnist, _digit), labelled(test, read_n_mnist, _digit)
 
 
 def _digit(path: Path) -> int:
@@ -199,21 +174,7 @@ def _find_dvs_cifar10(config: DataConfig) -> tuple[Part, Part]:
     def label_of(path: Path) -> int:
         return _OBJECTS.index(path.parent.name)
 
-    return _labelled(train, read_dvs_cifar10, label_of), _labelled(test, read_dvs_cifar10, label_of)
-
-
-def _find_gesture(config: DataConfig) -> tuple[Part, Part]:
-    folders = ("ibmGestureTrain", "ibmGestureTest")
-    wanted = [(f"{folder}/user<number>_<light>/<gesture>.npy", (f"{folder}/*/*.npy",)) for folder in folders]
-    place = locate("dvs128-gesture", config, wanted)
-    train, test = (sorted((place / folder).glob("*/*.npy")) for folder in folders)
-    return _labelled(train, read_gesture, _gesture), _labelled(test, read_gesture, _gesture)
-
-
-def _gesture(path: Path) -> int:
-    if not path.stem.isdecimal():
-        raise FileFormatError(f"{path}: its name is no gesture; 0.npy to 10.npy is expected")
-    return int(path.stem)
+    return labelled(train, read_dvs_cifar10, label_of), labelled(test, read_dvs_cifar10, label_of)
 
 
 def _find_shd(config: DataConfig) -> tuple[Part, Part]:
@@ -222,13 +183,9 @@ def _find_shd(config: DataConfig) -> tuple[Part, Part]:
     return HeidelbergFile(place / names[0]), HeidelbergFile(place / names[1])
 
 
-def _labelled(files: Sequence[Path], reader: Callable[[Path], Events], label: Callable[[Path], int]) -> Files:
-    return Files(files, np.array([label(path) for path in files], dtype=np.int64), reader)
-
-
 RECORDINGS: Mapping[str, Recordings] = {
-    "n-mnist": Recordings(N_MNIST, 10, (60000, 10000), _find_n_mnist),
-    "dvs-cifar10": Recordings(DVS128, 10, (9000, 1000), _find_dvs_cifar10),
-    "dvs128-gesture": Recordings(DVS128, 11, (1077, 264), _find_gesture),
-    "shd": Recordings(COCHLEA, 20, (8156, 2264), _find_shd),
+    "n-mnist": Recordings(N_MNIST, 10, ((60000, 10000),), _find_n_mnist),
+    "dvs-cifar10": Recordings(DVS128, 10, ((9000, 1000),), _find_dvs_cifar10),
+    "dvs128-gesture": Recordings(DVS128, 11, ((1077, 264), (1176, 288)), find_gesture),
+    "shd": Recordings(COCHLEA, 20, ((8156, 2264),), _find_shd),
 }

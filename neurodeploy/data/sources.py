@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from neurodeploy.data.images import load_cifar, load_digits, load_idx_set
 from neurodeploy.data.own import load_npz
 from neurodeploy.data.places import Loaded
 from neurodeploy.data.recordings import RECORDINGS, load_recordings
+from neurodeploy.data.scanning import frames_for, scanned
 from neurodeploy.errors import UsageError, unknown_name
 from neurodeploy.ir.nodes import Input
 
@@ -40,9 +42,9 @@ def load_data_set(config: DataConfig, steps: int, seed: int) -> DataSet:
             trained on; FileFormatError naming damaged files; MissingBackendError where recordings need tonic.
     """
     if config.name in SOURCES:
-        loaded = SOURCES[config.name](config, steps)
+        loaded = SOURCES[config.name](config, frames_for(config, steps))
     elif Path(config.name).suffix == ".npz":
-        loaded = load_npz(config, steps)
+        loaded = load_npz(config, frames_for(config, steps))
     else:
         raise unknown_name("data set", config.name, [*SOURCES, "the path of a .npz"])
     check_augmentation(config.augment, loaded.input.shape, loaded.train.temporal)
@@ -51,7 +53,12 @@ def load_data_set(config: DataConfig, steps: int, seed: int) -> DataSet:
         splits["validation"] = loaded.validation
     check_splits(loaded.reported_name, loaded.input, loaded.classes, splits)
     train, validation = (loaded.train, loaded.validation) if loaded.validation else _held_out(loaded, config, seed)
-    data = DataSet(loaded.reported_name, loaded.input, loaded.classes, train, validation, loaded.test)
+    source = loaded.input
+    if loaded.train.temporal and (config.unit_range or config.scan != "none"):
+        source = replace(source, scale=1 / (2**source.bits - 1))
+    data = DataSet(loaded.reported_name, source, loaded.classes, train, validation, loaded.test)
+    if config.scan != "none":
+        return scanned(data, config, steps)
     return data if config.encoding == "direct" else _encoded(data, config, steps, seed)
 
 

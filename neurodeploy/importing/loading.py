@@ -14,6 +14,7 @@ from neurodeploy.config import DataConfig
 from neurodeploy.data.dataset import DataSet
 from neurodeploy.data.sources import load_data_set
 from neurodeploy.errors import UsageError, unknown_name
+from neurodeploy.hw_models import remember
 from neurodeploy.hw_models.random import stream
 from neurodeploy.importing.net import read_net
 from neurodeploy.ir.artifact import Artifact, is_artifact, load_artifact
@@ -54,6 +55,7 @@ def load_program(path: Path, steps: int | None = None, input_bits: int | None = 
         if value is not None:
             raise UsageError(f"{option} {value}: only for a .net file; {path} says its own")
     artifact = load_artifact(path)
+    remember(artifact.facts)
     return LoadedProgram(artifact.program, artifact)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from neurodeploy.hw_models.chip import ChipModel
 from neurodeploy.inspect import headroom as registers_ends
-from neurodeploy.inspect import life, precision, registers, resources
+from neurodeploy.inspect import life, limits, precision, registers, resources
 from neurodeploy.inspect.finding import Finding, Rule, ordered
 from neurodeploy.inspect.headroom import Headroom, headroom, headroom_findings
 from neurodeploy.inspect.observed import Observed, observe
@@ -23,6 +23,7 @@ RULES: tuple[Rule, ...] = (
     *registers.RULES,
     *registers_ends.RULES,
     *resources.RULES,
+    *limits.RULES,
     *precision.RULES,
     *life.RULES,
 )
@@ -99,6 +100,7 @@ def inspect_program(
         *registers.register_findings(program, chip),
         *headroom_findings(program, seen),
         *resources.resource_findings(program, chip, placement),
+        *limits.limit_findings(program, chip),
         *precision.precision_findings(rows, chip),
         *life.life_findings(seen),
     ]

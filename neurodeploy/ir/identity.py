@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.ir.program import Program
+from neurodeploy.ir.xylo import XyloNetwork
 
 
 def program_hash(program: Program) -> str:
@@ -18,6 +19,11 @@ def program_hash(program: Program) -> str:
     A field that has its default value does not count, so that a program keeps its hash when later versions add fields.
     """
     return hashlib.sha256(json.dumps(_canonical(program), sort_keys=True).encode()).hexdigest()
+
+
+def xylo_hash(network: XyloNetwork) -> str:
+    """The same over every number of a XyloNetwork."""
+    return hashlib.sha256(json.dumps(_canonical(network), sort_keys=True).encode()).hexdigest()
 
 
 def _canonical(value: Any) -> Any:

@@ -165,6 +165,9 @@ class CubaLIF:
         reset "subtract":  u[t] = decay * (u[t-1] - threshold * o[t-1]) + i[t] + b
 
     with i[0] = u[0] = o[0] = 0. A spike leaves the current as it is. With `current_decay` 0 it is the node `LIF`.
+
+    Where `most_spikes` is above 1, a neuron fires as often as the threshold goes into its potential, at most so many
+    times a step, o[t] = floor(u[t] / threshold); each takes off a threshold. Xylo does that, no other chip here.
     """
 
     decay: float
@@ -172,8 +175,11 @@ class CubaLIF:
     threshold: float
     reset: Reset = "zero"
     fires_at_threshold: bool = False
+    most_spikes: int = 1
 
     def __post_init__(self) -> None:
+        if self.most_spikes < 1 or (self.most_spikes > 1 and self.reset != "subtract"):
+            raise UsageError(f"at most {self.most_spikes} spikes a step: 1, or more with reset 'subtract'")
         _check_decay(self.decay)
         if not 0 <= self.current_decay <= 1:  # NaN fails too
             raise UsageError(f"current decay {self.current_decay}: must lie in [0, 1]")

@@ -23,6 +23,10 @@ INPUT = "input"
 VOLTAGE_UNIT_BITS = 6  # a weight unit is 64 voltage units, and so is a threshold unit (Lava LIF, fixed point)
 DECAY_ONE = 4096  # a decay of 4096 forgets everything, 0 keeps everything
 STATE_LIMIT = 2**23  # current and voltage registers hold 24 bits with sign
+# What every simulator computes exactly, in whatever order and in double precision: sums below 2^53, and currents below
+# 2^41, which a decay multiplies by up to 4096. The widest register that is known, Lava's of 32 bits, is far below.
+SUM_LIMIT = 2**53
+CURRENT_LIMIT = 2**41
 
 ReadoutKind = Literal["membrane", "spike_count"]
 
@@ -155,6 +159,8 @@ class Layer:
 class Program:
     """What a chip runs: layers in an order in which each comes after its sources.
 
+    Integers of fixed-point programs that no simulator could compute exactly are refused (`SUM_LIMIT`, `CURRENT_LIMIT`).
+
     Attributes:
         chip: the name of the chip model that it was made for.
         steps: number of time steps T.
@@ -193,6 +199,8 @@ class Program:
             self.readout == "spike_count"
         ):
             raise UsageError("only the last layer of a membrane readout does not fire")
+        for layer in self.layers if self.fixed_point else ():
+            _check_reach(layer, self)
         silent = {layer.name for layer in self.layers if not layer.fires}
         for layer in self.layers:
             if any(synapses.source in silent for synapses in layer.synapses):
@@ -202,6 +210,35 @@ class Program:
     def fixed_point(self) -> bool:
         """True where the neurons are fixed-point."""
         return isinstance(self.layers[0].neurons, FixedPointNeurons)
+
+
+def _check_reach(layer: Layer, program: Program) -> None:
+    """Raises UsageError where a layer's integers may leave what is computed exactly, whatever the input."""
+    neurons = layer.neurons
+    assert isinstance(neurons, FixedPointNeurons)
+    for what, values in (("threshold", neurons.threshold), ("bias", neurons.bias_mantissa)):
+        found = max(-int(values.min()), int(values.max()))
+        if found >= CURRENT_LIMIT >> 7:
+            raise UsageError(f"layer {layer.name}: {what} of {found}; allowed are less than 2^34")
+    arriving = 0.0
+    for one in layer.synapses:
+        highest = 2**program.input.bits - 1 if one.source == INPUT else 1
+        largest = max(-int(one.weight.min()), int(one.weight.max()))
+        reach = float(largest) * int(np.prod(one.weight.shape[1:])) * highest * one.pool**2
+        if reach >= SUM_LIMIT:
+            raise UsageError(
+                f"layer {layer.name}: sums of synapses {one.name} may reach {reach:.3g}, with weights of up to "
+                f"{largest}; allowed are sums below 2^53: use smaller weights"
+            )
+        # Lava's convolutions wrap their sums; dense ones are shifted by their exponent.
+        arriving += reach * 2.0**one.weight_exponent if isinstance(one, DenseSynapses) else min(reach, STATE_LIMIT)
+    kept = bool((neurons.current_decay < DECAY_ONE).any())
+    current = arriving * 2**VOLTAGE_UNIT_BITS * (min(program.steps, CURRENT_LIMIT) if kept else 1)
+    if current >= CURRENT_LIMIT:
+        raise UsageError(
+            f"layer {layer.name}: its current may reach {current:.3g} voltage units; allowed are currents below 2^41 "
+            "(the register wraps at 2^23): use smaller weights or fewer steps"
+        )
 
 
 def _check_synapses(layer: Layer, before: set[str], shapes: Mapping[str, Shape]) -> None:

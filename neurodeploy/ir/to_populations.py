@@ -79,4 +79,5 @@ def _population(layer: LoweredLayer) -> Population:
     currents = np.full((1, bias.size), neuron.current_decay if isinstance(neuron, CubaLIF) else 0.0)
     if isinstance(neuron, MembraneReadout):
         return Population(layer.name, decay, currents, np.full(bias.size, np.inf), bias, fires=False)
-    return Population(layer.name, decay, currents, np.full(bias.size, neuron.threshold), bias, reset=neuron.reset)
+    most = neuron.most_spikes if isinstance(neuron, CubaLIF) else 1
+    return Population(layer.name, decay, currents, np.full(bias.size, neuron.threshold), bias, most, neuron.reset)

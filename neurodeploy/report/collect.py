@@ -13,6 +13,7 @@ from neurodeploy.errors import FileFormatError, UsageError
 from neurodeploy.ir.artifact import is_artifact, load_artifact
 from neurodeploy.report.data import CELL, SEPARATOR, WITH, ReportData
 from neurodeploy.report.imported import imported_runs
+from neurodeploy.report.sensitivity import sensitivity_table
 from neurodeploy.snn.model_file import Model, load_model
 from neurodeploy.sweep.store import open_existing
 
@@ -36,6 +37,10 @@ def collect(folder: Path) -> ReportData:
     if len(models) > 1 or len(studies) > 1:
         raise UsageError(f"{folder}: {len(models)} models and {len(studies)} studies; keep one of each per folder")
     chips, curves, calibration = _study(studies[0]) if studies else (pd.DataFrame(),) * 3
+    sensitivity = pd.DataFrame()
+    for study in studies:
+        with open_existing(study) as store:
+            sensitivity = sensitivity_table(store)
     model = models[0] if models else None
     summary = _read_json(folder / SUMMARY) if (folder / SUMMARY).is_file() else _summary(model)
     data = summary.get("data")
@@ -49,6 +54,7 @@ def collect(folder: Path) -> ReportData:
         proofs=proofs,
         rounding=_rounding(folder),
         calibration=calibration,
+        sensitivity=sensitivity,
         imported=imported,
     )
 
@@ -67,7 +73,9 @@ def recovered(curves: pd.DataFrame, chip: str, noise: str, level: float) -> floa
 def _study(path: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """(chips, curves, calibration) of a study."""
     with open_existing(path) as store:
-        chips, curves, rows = map(_named, (store.chips(), store.curves(), store.calibration_rows()))
+        tables = (store.chips(), store.curves(), store.calibration_rows())
+    ladders = sorted({ladder for table in tables if not table.empty for ladder in table["ladder"] if ladder})
+    chips, curves, rows = (_named(table, ladders) for table in tables)
     if not curves.empty and curves.duplicated(CELL).any():
         raise UsageError(f"{path}: several results for one network, chip, noise and level; name another study file")
     if rows.empty:
@@ -84,17 +92,21 @@ def _study(path: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     return chips, curves, calibration
 
 
-def _named(table: pd.DataFrame) -> pd.DataFrame:
-    """A study's table in a report's words: several networks and fixed noises become curves of their own.
+def _named(table: pd.DataFrame, ladders: list[str]) -> pd.DataFrame:
+    """A study's table in a report's words: several networks, calibrations and noises become curves of their own.
 
-    A chip is called "loihi2 · network" where the study has several networks, and a noise "mismatch with thermal=0.1".
+    A chip is called "loihi2 · network" where the study has several networks, "loihi2 · level 3" where it has several
+    calibrations (each beside the chips without), and a noise "mismatch with thermal=0.1".
     """
     if table.empty:
         return table
+    if len(ladders) > 1:
+        named = [(table[table["ladder"].isin(("", ladder))], f"{SEPARATOR}level {ladder}") for ladder in ladders]
+        table = pd.concat([part.assign(chip=part["chip"] + name) for part, name in named], ignore_index=True)
     several = table["network"].nunique() > 1
     chip = table["chip"] + SEPARATOR + table["network"] if several else table["chip"]
     noise = table["noise"].where(table["fixed"] == "", table["noise"] + WITH + table["fixed"])
-    return table.assign(chip=chip, noise=noise).drop(columns=["network", "fixed"])
+    return table.assign(chip=chip, noise=noise).drop(columns=["network", "fixed", "ladder"])
 
 
 def _rounding(folder: Path) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from neurodeploy.compare.result import SideComparison, Tried
 from neurodeploy.errors import UsageError
 from neurodeploy.report import page
 from neurodeploy.report.comparison_charts import error_figures, neuron_figure, share_figure
-from neurodeploy.report.drawing import Figure
+from neurodeploy.report.drawing import Figure, replace_file
 from neurodeploy.report.tables import ABSENT, Table, Tile, number, percent
 
 
@@ -25,7 +25,7 @@ def write_comparison(result: SideComparison, path: Path) -> Path:
     text = render_comparison(result)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        page._replace(path, text.encode())
+        replace_file(path, text.encode())
     except OSError as error:
         raise UsageError(f"--html {path}: {error.strerror or error}") from error
     return path

@@ -48,6 +48,10 @@ COLUMNS = {
         "weights_clipped_percent",
         "weights_zero_percent",
     ),
+    "sensitivity": (
+        *("analysis", "n_chips", "noise", "level", "layer", "share", "weakest", "clear"),
+        *("alone", "alone_low", "alone_high", "spared", "spared_low", "spared_high"),
+    ),
     "calibration": (
         "chip",
         "noise",
@@ -87,6 +91,7 @@ class ReportData:
         rounding: what quantisation did to each layer.
         calibration: one row per (chip, noise, level); `recovered` is the share of the lost accuracy that came back, NaN
             where nothing was lost.
+        sensitivity: one row per analysis, noise and layer, as `report.sensitivity.sensitivity_table` makes them.
         imported: descriptions of runs that came back from elsewhere (`neurodeploy.recorded_run.read_description`).
     """
 
@@ -98,6 +103,7 @@ class ReportData:
     proofs: Sequence[Mapping[str, Any]] = ()
     rounding: pd.DataFrame = field(default_factory=pd.DataFrame)
     calibration: pd.DataFrame = field(default_factory=pd.DataFrame)
+    sensitivity: pd.DataFrame = field(default_factory=pd.DataFrame)
     imported: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import altair as alt
 import numpy as np
 import pandas as pd
+import vl_convert
+
+VEGA_LITE = alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
+PNG_SCALE = 2.0
 
 # After Okabe and Ito, darkened so that names in these colours can be read on white. Their blue and vermilion are kept
 # for the states of calibration.
@@ -152,6 +158,28 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as plain JSON values; what is not finite becomes None."""
     rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=6))
     return rows
+
+
+def svg_of(spec: Mapping[str, Any]) -> str:
+    """A specification as SVG; nothing is fetched."""
+    drawn: str = vl_convert.vegalite_to_svg(dict(spec), vl_version=VEGA_LITE, allowed_base_urls=[])
+    return drawn
+
+
+def png_of(spec: Mapping[str, Any]) -> bytes:
+    """A specification as PNG; nothing is fetched."""
+    drawn: bytes = vl_convert.vegalite_to_png(dict(spec), vl_version=VEGA_LITE, allowed_base_urls=[], scale=PNG_SCALE)
+    return drawn
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes to a temporary name beside `path` and renames."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def colours(count: int) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import altair as alt
 import jinja2
 import vl_convert
 from markupsafe import Markup
@@ -22,11 +20,10 @@ from markupsafe import Markup
 from neurodeploy.errors import UsageError
 from neurodeploy.report import charts, tables
 from neurodeploy.report.data import ReportData
-from neurodeploy.report.drawing import Figure
+from neurodeploy.report.drawing import VEGA_LITE, Figure, png_of, replace_file, svg_of
 from neurodeploy.report.imported import imported_table
+from neurodeploy.report.sensitivity import budget_table, sensitivity_figures
 
-VEGA_LITE = alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
-PNG_SCALE = 2.0
 START = """
 for (const box of document.querySelectorAll(".chart")) {
   const spec = JSON.parse(box.querySelector("script").textContent);
@@ -76,9 +73,9 @@ def write_report(data: ReportData, folder: Path) -> Path:
     try:
         pictures.mkdir(parents=True, exist_ok=True)
         for drawn in (one for group in figures.values() for one in group):
-            _replace(pictures / f"{drawn.figure.name}.svg", drawn.svg.encode())
-            _replace(pictures / f"{drawn.figure.name}.png", drawn.png)
-        _replace(folder / "report.html", page.encode())
+            replace_file(pictures / f"{drawn.figure.name}.svg", drawn.svg.encode())
+            replace_file(pictures / f"{drawn.figure.name}.png", drawn.png)
+        replace_file(folder / "report.html", page.encode())
     except OSError as error:
         raise UsageError(f"cannot write the report into {folder}: {error.strerror or error}") from error
     return folder / "report.html"
@@ -88,6 +85,7 @@ def _draw_all(data: ReportData) -> dict[str, list[Drawn]]:
     """Section -> its figures; the name of every figure is its own."""
     sections = {
         "accuracy": charts.accuracy_figures(data),
+        "sensitivity": sensitivity_figures(data),
         "training": charts.training_figures(data.training),
         "gamma": charts.gamma_figures(data.training),
         "rates": charts.rate_figures(data),
@@ -103,9 +101,7 @@ def _draw(figure: Figure, taken: set[str]) -> Drawn:
         name = f"{figure.name}-{number}"
     taken.add(name)
     own = Figure(name, figure.title, figure.spec, figure.description, figure.note)
-    svg = vl_convert.vegalite_to_svg(own.spec, vl_version=VEGA_LITE, allowed_base_urls=[])
-    png = vl_convert.vegalite_to_png(own.spec, vl_version=VEGA_LITE, allowed_base_urls=[], scale=PNG_SCALE)
-    return Drawn(own, svg, png)
+    return Drawn(own, svg_of(own.spec), png_of(own.spec))
 
 
 def _page(data: ReportData, figures: dict[str, list[Drawn]]) -> str:
@@ -131,6 +127,7 @@ def _tables(data: ReportData) -> dict[str, Any]:
         "subtitle": _subtitle(data),
         "tiles": tables.tiles(data),
         "curves": tables.curve_table(data),
+        "budget": budget_table(data),
         "calibration": tables.calibration_table(data),
         "proofs": tables.proof_table(data),
         "layers": tables.layer_table(data),
@@ -165,13 +162,3 @@ def _policy(scripts: Sequence[str]) -> str:
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
     return f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {allowed}"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes to a temporary name beside `path` and renames."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

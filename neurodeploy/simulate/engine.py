@@ -7,6 +7,7 @@ the rest is the work of spikes alone, chips and samples spread over threads. On 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from neurodeploy.simulate.torch_device import find_device
 
 __all__ = ["Counts", "run", "run_chips"]
 
-_CHUNK_BYTES = 2**26  # of what is held at once for a chip's samples
+_CHUNK_BYTES = 2**25  # of what is held at once for a chip's samples
 
 
 def run(
@@ -111,5 +112,8 @@ def run_chips(
 
 
 def _parts(batch: int, *stages: Stage) -> list[slice]:
+    """Samples that are run at once: as few parts of about the same size as memory allows."""
     samples = max(1, min(batch, _CHUNK_BYTES // max(stage.bytes_per_sample for stage in stages)))
-    return [slice(low, min(low + samples, batch)) for low in range(0, batch, samples)]
+    count = -(-batch // samples)
+    cuts = [batch * number // count for number in range(count + 1)]
+    return [slice(low, high) for low, high in pairwise(cuts)]

@@ -16,9 +16,10 @@ from neurodeploy.ir.arrays import IntArray, Shape
 from neurodeploy.ir.program import INPUT, STATE_LIMIT, Program
 from neurodeploy.ir.synapses import ConvSynapses, Synapses
 from neurodeploy.simulate import noise_kernels
-from neurodeploy.simulate.spiking_kernels import EXTRA, LATE, LOST, STUCK, list_given
-from neurodeploy.simulate.spiking_network import Noise
-from neurodeploy.simulate.spiking_tables import Plan, channels_last, largest_sum, wraps
+from neurodeploy.simulate.bounds import largest_sum, wraps
+from neurodeploy.simulate.spiking_kernels import EXTRA, LATE, LOST, STUCK
+from neurodeploy.simulate.spiking_rows import Noise
+from neurodeploy.simulate.spiking_tables import Plan, channels_last
 
 _FLOAT32_EXACT = 2.0**24
 _MASKS = (("spike_loss", LOST), ("spike_jitter", LATE), ("background_spikes", EXTRA))
@@ -51,24 +52,6 @@ def transformed(program: Program, synapses: Synapses, total: NDArray[np.int64]) 
         return (total + STATE_LIMIT) % (2 * STATE_LIMIT) - STATE_LIMIT
     exponent = 0 if isinstance(synapses, ConvSynapses) else synapses.weight_exponent
     return total << exponent if exponent >= 0 else total >> -exponent
-
-
-def lists(frames: Sequence[NDArray[Any]], steps: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """The spikes of sources, (B, n) where they do not change or (B, T, n), one after the other; where those of each
-    sample and step begin, (sources, B * T + 1)."""
-    starts = []
-    listed = [np.zeros(0, dtype=np.int32)]
-    begin = 0
-    for frame in frames:
-        each_step = frame if frame.ndim == 3 else np.repeat(frame[:, None], steps, axis=1)
-        rows = np.ascontiguousarray(each_step.reshape(-1, frame.shape[-1]), dtype=np.uint8)
-        count = np.concatenate([[0], np.cumsum(rows.sum(axis=1, dtype=np.int64))])
-        found = np.empty(count[-1], dtype=np.int32)
-        list_given(rows, found)
-        listed.append(found)
-        starts.append(count + begin)
-        begin += len(found)
-    return np.concatenate(listed), np.stack(starts) if starts else np.zeros((0, 1), dtype=np.int64)
 
 
 def noise(plan: Plan, chips: Sequence[DynamicNoise | None], steps: int, first: int, count: int) -> Noise:

@@ -27,7 +27,7 @@ class PopulationRecording:
         readout: (B, classes), summed over time.
     """
 
-    spikes: dict[str, NDArray[np.uint8]]
+    spikes: dict[str, NDArray[np.integer]]
     potentials: dict[str, FloatArray]
     highest: dict[str, FloatArray]
     readout: FloatArray
@@ -72,11 +72,16 @@ def run(network: PopulationNetwork, inputs: Array) -> PopulationRecording:
             put_out[one.name].append(spikes)
             if not one.fires:
                 potentials[one.name].append(u)
-    spikes_of = {one.name: np.stack(put_out[one.name]).astype(np.uint8) for one in network.populations if one.fires}
+    spikes_of = {one.name: _counts(put_out[one.name], one.most) for one in network.populations if one.fires}
     potentials_of = {name: np.stack(parts) for name, parts in potentials.items()}
     last = network.output.name
     readout = (spikes_of if network.output.fires else potentials_of)[last].sum(axis=0, dtype=np.float64)
     return PopulationRecording(spikes_of, potentials_of, highest, readout)
+
+
+def _counts(steps: list[Array], most: int) -> NDArray[np.integer]:
+    """(T, B, n) in the smallest type that holds `most`."""
+    return np.stack(steps).astype(np.min_scalar_type(most))
 
 
 def _fired(population: Population, u: Array) -> tuple[Array, Array]:

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 
 from neurodeploy.ir.program import STATE_LIMIT, VOLTAGE_UNIT_BITS
+from neurodeploy.simulate.bounds import MOST_COUNTED
 
 compiled = numba.njit(error_model="numpy", nogil=True)
 inlined = numba.njit(error_model="numpy", nogil=True, inline="always")
@@ -22,7 +23,6 @@ inlined = numba.njit(error_model="numpy", nogil=True, inline="always")
 STUCK, LOST, LATE, EXTRA = 1, 2, 4, 8
 LISTED = 4096  # spikes that are listed before they are added up
 AT_ONCE = 8  # that one word of eight bytes can add to the list
-MOST_COUNTED = 255  # steps over which spikes are counted in a byte
 
 _UNIT = float(2**VOLTAGE_UNIT_BITS)
 _LIMIT = float(STATE_LIMIT)
@@ -41,9 +41,9 @@ def _places():
     return table.reshape(-1)
 
 
-_PLACES = _places()
-_HOW_MANY = np.array([bits.bit_count() for bits in range(256)], dtype=np.uint64)
-_GATHER = np.uint64(0x0102040810204080)  # times eight bytes of 0 or 1: their bits, in order, in the highest byte
+PLACES = _places()
+HOW_MANY = np.array([bits.bit_count() for bits in range(256)], dtype=np.uint64)
+GATHER = np.uint64(0x0102040810204080)  # times eight bytes of 0 or 1: their bits, in order, in the highest byte
 
 
 @compiled
@@ -51,30 +51,19 @@ def list_spikes(words, word, last, listed):
     """Lists the neurons that spike, from a word on; returns (how many, the word at which the list was full).
 
     No spike is asked for by a branch, which would be guessed wrong. A multiplication gathers the eight spikes of a word
-    into one number (of byte i, bit i), `_PLACES` says which neurons it stands for: eight are written down wherever the
+    into one number (of byte i, bit i), `PLACES` says which neurons it stands for: eight are written down wherever the
     list ends, and as many stay as there are spikes.
     """
     count = np.uint64(0)
     while word < last and count < LISTED:
         if words[word] != 0:
-            bits = (words[word] * _GATHER) >> np.uint64(56)
+            bits = (words[word] * GATHER) >> np.uint64(56)
             first, at = np.int32(word * _WORD), bits * _WORD
             for i in range(_WORD):
-                listed[count + i] = first + _PLACES[at + i]
-            count += _HOW_MANY[bits]
+                listed[count + i] = first + PLACES[at + i]
+            count += HOW_MANY[bits]
         word += _ONE
     return count, word
-
-
-@numba.njit(cache=True, error_model="numpy", nogil=True)
-def list_given(frames, listed):
-    """Lists the spikes of each row of `frames` (rows, n), row after row; graded ones as often as they count."""
-    count = 0
-    for row in range(frames.shape[0]):
-        for i in range(frames.shape[1]):
-            for _ in range(frames[row, i]):
-                listed[count] = i
-                count += 1
 
 
 @compiled

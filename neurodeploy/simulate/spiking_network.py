@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -38,155 +37,7 @@ from neurodeploy.simulate.spiking_kernels import (
     transmit,
     weigh_spikes,
 )
-
-
-class LayerRow(NamedTuple):
-    """A layer in the table.
-
-    Attributes:
-        place, size: of its neurons in the row of all neurons.
-        rows, row: its neurons are `rows` times `row` values, (height, width * channels) or (1, n).
-        origin, pitch, sums: its sums are an array of `sums` values with a border, in which the first row begins at
-            `origin` and the next `pitch` later.
-        first, last: its synapses.
-        steady, changing: columns of what is added to the sums whatever spikes, the same at every step or not; -1: none.
-        fixed_point, in_full, at_threshold, subtract: 0 or 1; `in_full` where the short loop would be wrong.
-        reads: what is read out of it: 0 nothing, 1 spikes, 2 potentials, 3 potentials of an integrator whose total
-            over all steps may be computed at once.
-    """
-
-    place: int
-    size: int
-    rows: int
-    row: int
-    origin: int
-    pitch: int
-    sums: int
-    first: int
-    last: int
-    steady: int
-    changing: int
-    fixed_point: int
-    in_full: int
-    at_threshold: int
-    subtract: int
-    reads: int
-
-
-class SynapsesRow(NamedTuple):
-    """Synapses in the table; see `spiking_kernels.add_taps`.
-
-    Attributes:
-        place, pixels, channels: of the source in the row of all neurons.
-        delay: steps.
-        taps: where its taps begin; -1 for dense synapses.
-        weights: where its weights begin.
-        own: 1 where its sums are kept apart and transformed before they join the others.
-        wraps, shift: how they are transformed.
-        given: which of the lists of given spikes its source has; -1 where the source is a layer of the table.
-    """
-
-    place: int
-    pixels: int
-    channels: int
-    delay: int
-    taps: int
-    weights: int
-    run: int
-    row_step: int
-    inside: int
-    outside: int
-    own: int
-    wraps: int
-    shift: int
-    given: int
-
-
-class Tables(NamedTuple):
-    """What all chips of a population share.
-
-    Attributes:
-        layers, synapses: a row each, as integers.
-        groups: layer g begins a group of layers that run step by step together.
-        taps, targets, rows: see `spiking_kernels.add_taps`.
-        neurons: of the row of all neurons.
-    """
-
-    layers: np.ndarray
-    synapses: np.ndarray
-    groups: np.ndarray
-    taps: np.ndarray
-    targets: np.ndarray
-    rows: np.ndarray
-    neurons: int
-
-
-class ChipArrays(NamedTuple):
-    """What is a chip's own: all weights; of every neuron what it keeps, its threshold, bias and kept current; of every
-    layer the unit of its sums.
-
-    Of several chips with the same weights: those, and neurons and layers of one chip after the other.
-    """
-
-    weights: np.ndarray
-    retention: np.ndarray
-    threshold: np.ndarray
-    bias: np.ndarray
-    kept: np.ndarray
-    unit: np.ndarray
-
-
-class Drive(NamedTuple):
-    """What reaches the network from outside; an array of no columns where there is nothing.
-
-    Attributes:
-        steady, changing: (B, columns) and (B, T, columns), added to sums.
-        listed: the spikes of all sources that are known, one list after the other.
-        starts: (sources * (B * T + 1)) where those of each sample and step begin in `listed`, and the end.
-        masks: (B * T * neurons) what becomes of the spikes of the only chip, bits.
-    """
-
-    steady: np.ndarray
-    changing: np.ndarray
-    listed: np.ndarray
-    starts: np.ndarray
-    masks: np.ndarray
-
-
-class Noise(NamedTuple):
-    """What is added to potentials; arrays of no values where that is nothing.
-
-    Attributes:
-        added: (B * T * neurons) of the only chip.
-        keys, deviations: flat (chips, layers, kinds, T, 2) and (chips, layers, kinds): streams of normal numbers that
-            are fresh at every step.
-        order: (neurons) where each neuron of a layer, counted from its first, stands in the tables.
-        table: `hw_models.random.normal_table`.
-        first: the number of the first sample.
-        whole: 1 where their sum is rounded to an integer.
-    """
-
-    added: np.ndarray
-    keys: np.ndarray
-    deviations: np.ndarray
-    order: np.ndarray
-    table: np.ndarray
-    first: int
-    whole: int
-
-
-class Record(NamedTuple):
-    """What is written, flat: (chips * B * classes) the readout, (chips * neurons) counts, (B * T * neurons) spikes and
-    potentials.
-
-    Spikes with potentials are left out where they have no values; with them there is one chip.
-    """
-
-    readout: np.ndarray
-    counts: np.ndarray
-    spikes: np.ndarray
-    potentials: np.ndarray
-
+from neurodeploy.simulate.spiking_rows import INTEGRATES, READS_POTENTIALS, READS_SPIKES
 
 # The columns of the tables, as numba takes them in: constants.
 (_PLACE, _SIZE, _ROWS, _ROW, _ORIGIN, _PITCH, _SUMS, _FIRST, _LAST, _STEADY, _CHANGING) = range(11)
@@ -194,7 +45,6 @@ class Record(NamedTuple):
 (_SOURCE, _PIXELS, _CHANNELS, _DELAY, _TAPS, _WEIGHTS, _RUN, _ROW_STEP, _INSIDE, _OUTSIDE) = range(10)
 (_OWN, _WRAPS, _SHIFT, _GIVEN) = range(10, 14)
 _U = np.uint64
-READS_SPIKES, READS_POTENTIALS, INTEGRATES = 1, 2, 3  # of `LayerRow.reads`
 
 
 @inlined

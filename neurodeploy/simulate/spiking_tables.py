@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.ir.arrays import IntArray, Shape
-from neurodeploy.ir.program import DECAY_ONE, INPUT, STATE_LIMIT, VOLTAGE_UNIT_BITS, FixedPointNeurons, Layer, Program
-from neurodeploy.ir.synapses import ConvSynapses, Synapses, Weights, extreme_sums
-from neurodeploy.simulate.spiking_kernels import MOST_COUNTED
-from neurodeploy.simulate.spiking_network import (
+from neurodeploy.ir.program import DECAY_ONE, FixedPointNeurons, Layer, Program
+from neurodeploy.ir.synapses import ConvSynapses, Synapses, Weights
+from neurodeploy.simulate.bounds import UNIT, Bounds, fits, integrates, wraps
+from neurodeploy.simulate.spiking_rows import (
     INTEGRATES,
     READS_POTENTIALS,
     READS_SPIKES,
@@ -26,8 +26,6 @@ from neurodeploy.simulate.spiking_taps import Border, border_of, fast, taps_of
 
 _ROW = 32  # neurons of a row that are computed in one piece; also whole words of spikes
 _LANES = 16  # sums that a processor adds at once
-_UNIT = 2.0**VOLTAGE_UNIT_BITS
-_EXACT = 2.0**53  # integers below it are exact in double precision
 Outside = frozenset[tuple[str, int]]
 
 
@@ -94,7 +92,7 @@ def lay_out(
         place[layer.name] = low
         low += _round_up(int(np.prod(layer.shape)), _ROW)
     table = _Table(program, place, known, steady | changing)
-    bounds = [[_Bounds.of(one, number) for one in _different(programs, number)] for number in layers]
+    bounds = [[Bounds.of(one, number) for one in _different(programs, number)] for number in layers]
     columns: dict[tuple[str, bool], int] = {}
     widths = [0, 0]
     for layer, number in zip(run, layers, strict=True):
@@ -106,7 +104,8 @@ def lay_out(
         reads = 0
         if number == len(program.layers) - 1:
             reads = READS_SPIKES if layer.fires else READS_POTENTIALS
-            if not full and all(_integrates(one, layer, table, columns) for one in _different(programs, number)):
+            simple = not full and not any(key[0] == layer.name for key in columns)
+            if simple and all(integrates(one, layer.name, place) for one in _different(programs, number)):
                 reads = INTEGRATES
         table.add(layer, columns, full, reads)
     narrow = all(one.sum < 2**31 and one.narrow for several in bounds for one in several)
@@ -135,7 +134,7 @@ def chip_arrays(plan: Plan, program: Program) -> ChipArrays:
         if isinstance(neurons, FixedPointNeurons):
             values: dict[str, NDArray[Any]] = {
                 "retention": (DECAY_ONE - neurons.voltage_decay) / DECAY_ONE,
-                "threshold": neurons.threshold * _UNIT,
+                "threshold": neurons.threshold * UNIT,
                 "kept": (DECAY_ONE - neurons.current_decay) / DECAY_ONE,
             }
         else:
@@ -148,9 +147,9 @@ def chip_arrays(plan: Plan, program: Program) -> ChipArrays:
             if (layer.name, index) not in plan.outside:
                 weights += [_rows_of(weight, one, program.shapes[one.source]) for _, weight in _by_delay(one)]
     flat = np.concatenate(weights) if weights else np.zeros(_LANES, dtype=np.int64)
-    kind = np.int64 if plan.sums is np.int64 else np.int8 if _fits(flat, np.int8) else np.int16
+    kind = np.int64 if plan.sums is np.int64 else np.int8 if fits(flat, np.int8) else np.int16
     units = [
-        _UNIT if isinstance(layer.neurons, FixedPointNeurons) else layer.scale
+        UNIT if isinstance(layer.neurons, FixedPointNeurons) else layer.scale
         for layer in (numbers[one.name] for one in plan.layers)
     ]
     return ChipArrays(flat.astype(kind), **rows, unit=np.array(units))
@@ -256,81 +255,6 @@ class _Table:
             joined(self.rows),
             neurons,
         )
-
-
-@dataclass(frozen=True)
-class _Bounds:
-    """Of a layer on a chip: the largest sum, whether its registers could wrap, saturate or keep currents, and whether 16
-    bits hold its weights."""
-
-    sum: float
-    in_full: bool
-    narrow: bool
-
-    @classmethod
-    def of(cls, program: Program, number: int) -> _Bounds:
-        layer = program.layers[number]
-        highest = 2**program.input.bits - 1
-        sums = [extreme_sums(one, 0, highest if one.source == INPUT else 1) for one in layer.synapses]
-        largest = sum(max(-low, high) for low, high in sums)
-        # Before a weight exponent shifts it, and with inputs of any sign on the way, a sum may be larger.
-        on_the_way = sum(largest_sum(one, highest if one.source == INPUT else 1) for one in layer.synapses)
-        neurons = layer.neurons
-        narrow = all(_fits(one.weight, np.int16) for one in layer.synapses)
-        if not isinstance(neurons, FixedPointNeurons):
-            return cls(on_the_way, bool(neurons.current_decay.any()), narrow)
-        reach = largest * _UNIT
-        saturates = (reach + float(np.abs(neurons.bias).max())) * program.steps >= STATE_LIMIT
-        keeps = bool((neurons.current_decay != DECAY_ONE).any())
-        return cls(max(on_the_way, largest), keeps or saturates or reach >= STATE_LIMIT, narrow)
-
-
-def _integrates(program: Program, layer: Layer, table: _Table, columns: Mapping[tuple[str, bool], int]) -> bool:
-    """Whether the total of a readout's potentials may be computed at once, to the same bits.
-
-    It adds up whatever arrives, and every number on the way is a multiple of one power of two, below 2^53 of it: then
-    no order of adding up rounds.
-    """
-    layer = next(one for one in program.layers if one.name == layer.name)
-    neurons, times = layer.neurons, program.steps * (program.steps + 1) / 2
-    fixed = isinstance(neurons, FixedPointNeurons)
-    keeps_all = bool((neurons.voltage_decay == 0).all() if fixed else (neurons.decay == 1).all())
-    if layer.fires or not keeps_all or program.steps > MOST_COUNTED:
-        return False
-    if (layer.name, False) in columns or (layer.name, True) in columns:
-        return False
-    for one in layer.synapses:
-        if isinstance(one, ConvSynapses) or one.weight_exponent != 0 or one.source not in table.place:
-            return False
-    sums = sum(largest_sum(one, 1) for one in layer.synapses)
-    unit = _UNIT if fixed else layer.scale
-    smallest = min(_lowest_bit(np.array([unit])), _lowest_bit(neurons.bias))
-    return bool(sums * times < 2**31 and (sums * unit + np.abs(neurons.bias).max()) * times / smallest < _EXACT)
-
-
-def _lowest_bit(values: NDArray[Any]) -> float:
-    """The largest power of two of which all values are multiples; infinity for zeros alone."""
-    mantissa, exponent = np.frexp(np.asarray(values, dtype=np.float64).reshape(-1))
-    whole = np.ldexp(mantissa, 53).astype(np.int64)
-    bits = np.ldexp((whole & -whole).astype(np.float64), exponent - 53)
-    return float(bits[whole != 0].min(initial=np.inf))
-
-
-def _fits(values: NDArray[Any], kind: type[np.signedinteger[Any]]) -> bool:
-    held = np.iinfo(kind)
-    return values.size == 0 or bool(held.min <= values.min() and values.max() <= held.max)
-
-
-def largest_sum(one: Synapses, highest: int) -> float:
-    """Bound of the sums, and of every sum on the way to them, before a weight exponent."""
-    rows = np.abs(one.weight.reshape(len(one.weight), -1).astype(np.float64)).sum(axis=1)
-    return float(rows.max()) * highest * one.pool**2
-
-
-def wraps(program: Program, synapses: Synapses) -> bool:
-    """Whether the sums of a convolution could leave its register of 24 bits, where Lava's Conv wraps them."""
-    highest = 2**program.input.bits - 1 if synapses.source == INPUT else 1
-    return program.fixed_point and isinstance(synapses, ConvSynapses) and largest_sum(synapses, highest) >= STATE_LIMIT
 
 
 def _different(programs: Sequence[Program], number: int) -> Iterator[Program]:

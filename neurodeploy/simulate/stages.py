@@ -18,15 +18,16 @@ from neurodeploy.ir.nodes import Input
 from neurodeploy.ir.program import INPUT, FloatNeurons, Layer, Program
 from neurodeploy.ir.synapses import ConvSynapses, Synapses
 from neurodeploy.simulate import outside
-from neurodeploy.simulate.spiking_network import ChipArrays, Drive, LayerRow, Record, run_samples
-from neurodeploy.simulate.spiking_tables import Plan, channels_first, channels_last, chip_arrays, lay_out
+from neurodeploy.simulate.blocks import Block, make_blocks
+from neurodeploy.simulate.spiking_lists import lists
+from neurodeploy.simulate.spiking_network import run_samples
+from neurodeploy.simulate.spiking_rows import Drive, LayerRow, Record
+from neurodeploy.simulate.spiking_tables import channels_first, lay_out
 
 Array = NDArray[Any]
 Spikes = Mapping[str, NDArray[np.uint8]]  # layer -> (B, T, n), in the order of the tables
 _PIECE = 16  # samples whose sums are computed at once: few enough for the cache
 _LISTED_BYTES = 2  # of a list, about, per neuron and step
-_MOST_AT_ONCE = 16  # chips
-_CACHE_BYTES = 2**18  # of what chips that run side by side have of their own
 _SURVEYED = 2**20  # input values by which it is judged whether they are sparse
 _SPARSE = 0.3  # input events per value and step below which adding them one by one beats a matrix product
 
@@ -61,21 +62,6 @@ class _Before:
     index: int
     changes: bool
     shared: bool
-
-
-@dataclass(frozen=True, eq=False)
-class _Block:
-    """The chips `first` up to `last`, side by side."""
-
-    first: int
-    last: int
-    arrays: ChipArrays
-
-    def alone(self, neurons: int) -> _Block:
-        """Its first chip."""
-        weights, *rows, unit = self.arrays
-        layers = len(unit) // (self.last - self.first)
-        return _Block(self.first, self.first + 1, ChipArrays(weights, *(one[:neurons] for one in rows), unit[:layers]))
 
 
 def make_stages(
@@ -124,7 +110,7 @@ class Stage:
         masked = any(one is not None and bool(one.probabilities or one.stuck) for one in noises)
         self.plan = lay_out(programs, layers, self._known, keys[0], keys[1], noisy)
         apart = masked or not all(one.shared for one in self._before)
-        self._blocks = _blocks(self.plan, programs, apart or any(one is not None and one.slow for one in noises))
+        self._blocks = make_blocks(self.plan, programs, apart or any(one is not None and one.slow for one in noises))
         wide = np.dtype(self.plan.sums).itemsize
         lists = sum(int(np.prod(program.shapes[name])) for name in self._known) * _LISTED_BYTES
         slow = any(one is not None and one.slow for one in noises)
@@ -137,8 +123,9 @@ class Stage:
         frames: dict[str, Array] = {INPUT: inputs if self._static else inputs.swapaxes(0, 1)}
         frames |= {name: channels_first(values, program.shapes[name]) for name, values in spikes.items()}
         batch = len(frames[INPUT])
-        listed, starts = outside.lists(
-            [channels_last(frames[name], program.shapes[name]) for name in self._known], steps
+        graded = {INPUT: program.input.bits > 1}
+        listed, starts = lists(
+            [(frames[name], program.shapes[name], graded.get(name, False)) for name in self._known], steps
         )
         steady = np.zeros((batch, plan.widths[0]), dtype=plan.sums)
         changing = np.zeros((batch, steps, plan.widths[1]), dtype=plan.sums)
@@ -154,7 +141,7 @@ class Stage:
         readout = np.zeros((len(self._programs), batch, *last.shape))
         tasks = [(block, low, high) for block in self._blocks for low, high in pairwise(cuts)]
 
-        def work(task: tuple[_Block, int, int]) -> Array:
+        def work(task: tuple[Block, int, int]) -> Array:
             block, low, high = task
             found = self._run(block, _part(shared, low, high, self._program.steps), first_sample + low, recorded=False)
             readout[block.first : block.last, low:high] = found.readout
@@ -184,7 +171,7 @@ class Stage:
         shape, low = self._program.shapes[name], self.plan.place[name]
         return channels_first(values[..., low : low + int(np.prod(shape))], shape)
 
-    def _run(self, block: _Block, shared: Shared, first_sample: int, recorded: bool) -> Record:
+    def _run(self, block: Block, shared: Shared, first_sample: int, recorded: bool) -> Record:
         chips = range(block.first, block.last)
         program, noises, plan = self._programs[block.first], [self._noises[chip] for chip in chips], self.plan
         batch, steps = len(shared.steady), program.steps
@@ -271,27 +258,6 @@ def _part(shared: Shared, low: int, high: int, steps: int) -> Shared:
     frames = {name: values[low:high] for name, values in shared.frames.items()}
     starts = np.ascontiguousarray(shared.starts[:, low * steps : high * steps + 1])
     return Shared(frames, shared.listed, starts, shared.steady[low:high], shared.changing[low:high])
-
-
-def _blocks(plan: Plan, programs: Sequence[Program], apart: bool) -> list[_Block]:
-    """Chips that run side by side: as many as the cache holds, where they have the same weights; each alone if `apart`.
-
-    Their number is a multiple of that of the threads, where there are as many chips.
-    """
-    arrays = [chip_arrays(plan, one) for one in programs]
-    alike = all(one.weights is arrays[0].weights for one in arrays)
-    at_once = 1 if apart or not alike else max(1, min(_MOST_AT_ONCE, _CACHE_BYTES // (24 * plan.neurons)))
-    threads = torch.get_num_threads()
-    count = min(len(programs), -(-len(programs) // (at_once * threads)) * threads)
-    cuts = [len(programs) * index // count for index in range(count + 1)]
-    return [_Block(low, high, _stacked(arrays[low:high])) for low, high in pairwise(cuts)]
-
-
-def _stacked(chips: Sequence[ChipArrays]) -> ChipArrays:
-    if len(chips) == 1:
-        return chips[0]
-    rows = [np.concatenate([getattr(one, name) for one in chips]) for name in ChipArrays._fields[1:]]
-    return ChipArrays(chips[0].weights, *rows)
 
 
 def _alike(programs: Sequence[Program], noises: Sequence[DynamicNoise | None]) -> int:

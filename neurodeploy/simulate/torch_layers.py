@@ -27,7 +27,7 @@ from neurodeploy.ir.program import (
     Program,
 )
 from neurodeploy.ir.synapses import ConvSynapses, DenseSynapses, Synapses, Weights
-from neurodeploy.simulate.spiking_tables import largest_sum
+from neurodeploy.simulate.bounds import largest_sum
 
 _FLOAT32_EXACT, _FLOAT64_EXACT = 2.0**24, 2.0**53
 Outputs = Mapping[tuple[str, int], torch.Tensor]  # (source, step) -> (chips or 1, B, *shape)

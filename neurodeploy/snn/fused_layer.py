@@ -5,9 +5,7 @@ Only the current is kept for the backward pass; potentials are computed again th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -19,6 +17,7 @@ from torch.nn.functional import avg_pool2d
 
 from neurodeploy.snn import fused
 from neurodeploy.snn.fused_slopes import exponentials
+from neurodeploy.snn.threads import share
 
 _on_cpu: Any = fused  # what numba compiles has no types that mypy could read
 _SHARED = 2**17  # neurons x steps from which threads pay; found by timing
@@ -221,33 +220,9 @@ def _arrays(*tensors: torch.Tensor) -> tuple[Any, ...]:
     return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
 
 
-_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}  # by process, since threads do not survive a fork, and size
-
-
 def _share(work: Callable[[int, int], None], blocks: int, size: int) -> None:
-    """Does all blocks, in as many threads as PyTorch uses.
-
-    Threads of Python's own, the kernel holding no lock: numba's threads would be a second OpenMP, whose workers spin on
-    the cores that PyTorch's want, and which ends a forked process.
-    """
-    threads = min(torch.get_num_threads(), blocks, size // _SHARED)
-    if threads < 2:
-        work(0, blocks)
-        return
-    part = -(-blocks // (4 * threads))  # some parts per thread, for cores that others use too
-    starts = iter(range(0, blocks, part))
-
-    def take() -> None:
-        for start in starts:
-            work(start, min(start + part, blocks))
-
-    key = (os.getpid(), threads - 1)
-    if key not in _pools:
-        _pools[key] = ThreadPoolExecutor(threads - 1, thread_name_prefix="neurons")
-    helpers = [_pools[key].submit(take) for _ in range(threads - 1)]
-    take()
-    for helper in helpers:
-        helper.result()
+    """Does all blocks, in as many threads as PyTorch uses."""
+    share(work, blocks, min(torch.get_num_threads(), blocks, size // _SHARED))
 
 
 class _Fire(torch.autograd.Function):

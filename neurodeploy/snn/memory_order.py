@@ -23,6 +23,20 @@ def channels_last(network: nn.Module) -> None:
             module.register_forward_pre_hook(_plain_order)
 
 
+def flattened(values: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a linear layer takes from (N, C, H, W), as (N, C H W), and its weights (outputs, C H W).
+
+    In channels last both come in the order (H, W, C), the values as they lie in memory, wherever it is the weights that
+    are fewer to be put into another order. Other shapes are flattened as they are.
+    """
+    if values.ndim != 4 or values.is_contiguous() or weight.numel() > values.numel():
+        return values.flatten(1), weight
+    ordered = values.permute(0, 2, 3, 1)
+    if not ordered.is_contiguous():
+        return values.flatten(1), weight
+    return ordered.flatten(1), weight.unflatten(1, values.shape[1:]).permute(0, 2, 3, 1).flatten(1)
+
+
 def _plain_order(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     values = arguments[0]
     # contiguous() leaves alone what is contiguous in both orders.

@@ -14,8 +14,11 @@ from torch.func import functional_call
 
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.nodes import Input
+from neurodeploy.snn import adjacent
+from neurodeploy.snn.fan_in import FanInLinear
 from neurodeploy.snn.integrate import Fired
 from neurodeploy.snn.layers import ModerateDropout
+from neurodeploy.snn.memory_order import flattened
 from neurodeploy.snn.neurons import LIFNeurons, MembraneReadoutNeurons, SpikeCountReadoutNeurons
 from neurodeploy.snn.recurrent import RecurrentLIFNeurons
 
@@ -145,7 +148,8 @@ class SpikingNetwork(nn.Module):
                 raise UsageError(f"module {name}: its sources {sources} must be given before it")
             seen.add(name)
         self.first_dropout = next((n for n, part in self.layers.items() if isinstance(part, ModerateDropout)), None)
-        self._pooled_by = self._find_pools()
+        self._pooled_by = adjacent.pools(self.layers, self.edges)
+        self._flattened_by = adjacent.flattens(self.layers, self.edges)
 
     def sources(self, name: str) -> list[str]:
         """The names whose outputs a module receives."""
@@ -161,10 +165,12 @@ class SpikingNetwork(nn.Module):
         return ParameterGroups([part for part in self.parameters() if id(part) not in special], neurons, gammas)
 
     def keep_positive(self) -> None:
-        """Keeps gammas and thresholds positive; to be called after every optimiser step."""
+        """Keeps gammas and thresholds positive, and unused weights 0; to be called after every optimiser step."""
         for module in self.modules():
             if isinstance(module, LIFNeurons):
                 module.keep_positive()
+            elif isinstance(module, FanInLinear):
+                module.keep_sparse()
 
     def forward(
         self,
@@ -212,16 +218,25 @@ class SpikingNetwork(nn.Module):
                 if perturbation is not None and isinstance(module, MembraneReadoutNeurons):
                     result = perturbation.readout(name, result, self.steps)
                 result = module(result)
-            else:
-                folded = result.flatten(0, 1)
-                if perturbation is not None and isinstance(module, nn.Conv2d | nn.Linear):
-                    weight = perturbation.weight(name, module.weight)
-                    folded = functional_call(module, {"weight": weight}, (folded,))
-                else:
-                    folded = module(folded)
-                result = folded.unflatten(0, result.shape[:2])
+            elif name not in self._flattened_by.values():  # a linear layer flattens by itself
+                result = self._weigh(name, module, result.flatten(0, 1), perturbation).unflatten(0, result.shape[:2])
             values[name] = result
         return Output(result, output.moments, output.rates, output.spikes, output.potentials, passes)
+
+    def _weigh(
+        self, name: str, module: nn.Module, folded: torch.Tensor, perturbation: Perturbation | None
+    ) -> torch.Tensor:
+        """A module that sees time folded into the batch."""
+        if not isinstance(module, nn.Conv2d | nn.Linear):
+            done: torch.Tensor = module(folded)
+            return done
+        weight = module.weight if perturbation is None else perturbation.weight(name, module.weight)
+        if name in self._flattened_by:
+            folded, weight = flattened(folded, weight)
+        given: torch.Tensor = (
+            module(folded) if weight is module.weight else functional_call(module, {"weight": weight}, (folded,))
+        )
+        return given
 
     def _fire(
         self,
@@ -265,25 +280,6 @@ class SpikingNetwork(nn.Module):
         if inputs.ndim > expected and len(inputs) != self.steps:
             raise UsageError(f"input has {len(inputs)} steps, the network {self.steps}")
         return inputs if inputs.ndim > expected else inputs[None]
-
-    def _find_pools(self) -> dict[str, tuple[str, int]]:
-        """Neurons -> (average pooling that alone reads them, its size)."""
-        found: dict[str, tuple[str, int]] = {}
-        for name, module in self.layers.items():
-            readers = [target for source, target in self.edges if source == name]
-            if not isinstance(module, LIFNeurons) or len(readers) != 1 or self.sources(readers[0]) != [name]:
-                continue
-            pool = self.layers[readers[0]]
-            if not isinstance(pool, nn.AvgPool2d) or pool.padding not in (0, (0, 0)) or pool.ceil_mode:
-                continue
-            sizes = {
-                size
-                for given in (pool.kernel_size, pool.stride)
-                for size in (given if isinstance(given, tuple) else (given,))
-            }
-            if len(sizes) == 1 and pool.divisor_override is None:
-                found[name] = (readers[0], sizes.pop())
-        return found
 
 
 def sequential(input_node: Input, steps: int, modules: Iterable[tuple[str, nn.Module]]) -> SpikingNetwork:

@@ -15,6 +15,7 @@ from neurodeploy.ir.nodes import (
     LIF,
     AvgPool2d,
     Conv2d,
+    CubaLIF,
     Flatten,
     Linear,
     MembraneReadout,
@@ -22,6 +23,7 @@ from neurodeploy.ir.nodes import (
     SpikeCountReadout,
     SumPool2d,
 )
+from neurodeploy.snn.currents import WITH_CURRENTS
 from neurodeploy.snn.graded import GradedLIFNeurons
 from neurodeploy.snn.layers import FeatureLateral, ModerateDropout
 from neurodeploy.snn.neurons import LIFNeurons, MembraneReadoutNeurons, SpikeCountReadoutNeurons
@@ -108,6 +110,8 @@ def _node(layer: nn.Module) -> Node:
         )
     if isinstance(layer, LIFNeurons):
         decay, threshold = (float(part.detach().double()) for part in (layer.decay, layer.threshold))
+        if isinstance(layer, WITH_CURRENTS):
+            return CubaLIF(decay, layer.current_decay, threshold, layer.dynamics.reset, most_spikes=layer.most)
         return LIF(decay, threshold, layer.dynamics.reset)
     if isinstance(layer, MembraneReadoutNeurons):
         return MembraneReadout(layer.decay)

@@ -92,7 +92,8 @@ def two_level(
     deviation, centre = float(np.sqrt(parts.total)), mean
     odds = bounds == (0.0, 1.0)
     if odds:
-        edge = 0.5 / m  # half a sample, where a resample happens to be all right or all wrong
+        # Half a sample, where a resample happens to be all right or all wrong; never on the mean's other side.
+        edge = min(0.5 / m, mean / 2, (1 - mean) / 2)
         means, centre = logit(np.clip(means, edge, 1 - edge)), float(logit(mean))
         deviation /= mean * (1 - mean)
     tail = (1 - CONFIDENCE) / 2

@@ -89,8 +89,11 @@ def _check_reachable(address: str) -> None:
 
 
 def _import_ray() -> Any:
+    message = "--ray needs Ray: run `pip install 'ray>=2.9'`"
     try:
         import ray  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
-        raise MissingBackendError("--ray needs Ray: run `pip install 'ray>=2.9'`") from error
+        raise MissingBackendError(message) from error
+    if not hasattr(ray, "init"):  # a folder that happens to be called ray
+        raise MissingBackendError(message)
     return ray

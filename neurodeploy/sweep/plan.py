@@ -10,7 +10,7 @@ import numpy as np
 
 from neurodeploy.errors import UsageError, unknown_name
 from neurodeploy.hw_models.noise import NOISES, OPTIONS, NoiseModel, parse_option
-from neurodeploy.hw_models.noise_presets import PRESETS
+from neurodeploy.hw_models.noise_presets import PRESETS, is_preset, noise_of
 
 DEFAULT_LEVELS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 _MOST_LEVELS = 1000
@@ -86,7 +86,7 @@ def parse_axis(text: str, base: NoiseModel | None = None) -> NoiseAxis:
     noise, equals, values = text.partition("=")
     if noise not in NOISES:
         raise unknown_name("noise", noise, NOISES)
-    axis = NoiseAxis(noise, _levels(text, values) if equals else DEFAULT_LEVELS, base or NoiseModel())
+    axis = NoiseAxis(noise, parse_levels(text, values) if equals else DEFAULT_LEVELS, base or NoiseModel())
     for level in axis.levels:
         axis.at(level)  # a noise knows its own limit
     return axis
@@ -95,7 +95,7 @@ def parse_axis(text: str, base: NoiseModel | None = None) -> NoiseAxis:
 def parse_noise(texts: Iterable[str], base: NoiseModel | None = None) -> NoiseModel:
     """Fixed noise as typed, on top of `base`: levels, options of the noise, and at most one preset under them.
 
-    As in `["buechel-10", "thermal=0.1", "decay_as=tau", "layers=lif1,lif2"]`.
+    As in `["buechel-10", "thermal=0.1", "decay_as=tau", "layers=lif1,lif2"]`. A chip file stands for its own noise.
 
     Raises:
         UsageError: for an unknown name, several levels, or a name given twice.
@@ -104,8 +104,8 @@ def parse_noise(texts: Iterable[str], base: NoiseModel | None = None) -> NoiseMo
     presets = []
     for text in texts:
         name, equals, value = text.partition("=")
-        if name in PRESETS and not equals:
-            presets.append(name)
+        if is_preset(text):
+            presets.append(text)
             continue
         if name in OPTIONS:
             if not equals:
@@ -118,7 +118,7 @@ def parse_noise(texts: Iterable[str], base: NoiseModel | None = None) -> NoiseMo
         given[name] = found
     if len(presets) > 1:
         raise UsageError(f"{' and '.join(presets)}: one preset at a time")
-    under = PRESETS[presets[0]].noise if presets else base or NoiseModel()
+    under = noise_of(presets[0]) if presets else base or NoiseModel()
     return replace(under, **given)
 
 
@@ -132,7 +132,8 @@ def _single(text: str) -> float:
     return levels[0]
 
 
-def _levels(text: str, values: str) -> tuple[float, ...]:
+def parse_levels(text: str, values: str) -> tuple[float, ...]:
+    """`0,0.1,0.3` or FIRST:LAST:STEP as numbers; raises UsageError naming `text`, what was typed."""
     try:
         if ":" in values:
             first, last, step = (float(part) for part in values.split(":"))

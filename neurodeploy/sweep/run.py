@@ -60,13 +60,13 @@ def sweep(
 ) -> None:
     """Measures every point of a plan on all chips, without or with calibration.
 
-    Calibrated cells use the trims that `calibrate` stored, and make them where they are missing.
+    Calibrated cells use the settings that `calibrate` stored, and make them where they are missing.
     """
     measure(study, dict.fromkeys(_points(plan), study.chips), store, calibrated, progress, executor)
 
 
 def calibrate(study: Study, plan: Plan, store: Store, progress: Progress, executor: Executor | None = None) -> None:
-    """Trims every chip of every point and stores the codes."""
+    """Calibrates every chip of every point and stores the settings."""
     points = dict.fromkeys(_points(plan), study.chips)
     measure(study, points, store, True, progress, executor, trims_alone=True)
 

@@ -13,9 +13,10 @@ interval (`bootstrap`). With a(S) the mean accuracy under the noises S:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,9 @@ from neurodeploy.sweep.work import Study
 
 ALL_LAYERS = "all layers"
 ALL_NOISES = "all noises"
+INTERACTION = "interaction"
+
+Found: TypeAlias = Mapping[tuple[str, str], NDArray[np.bool_]]  # (noise, where) -> (chips, samples)
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Budget:
     def as_dicts(self) -> list[dict[str, Any]]:
         """The rows, and two that close the budget: all noises together, and their interaction."""
         rows = [row.as_dict() for row in self.rows]
-        for name, found in ((ALL_NOISES, self.together), ("interaction", self.interaction)):
+        for name, found in ((ALL_NOISES, self.together), (INTERACTION, self.interaction)):
             share = found.mean / self.together.mean if self.together.mean > 0 else None
             closing = dict.fromkeys(rows[0], None) | {"noise": name, "layer": ALL_LAYERS, "share": share}
             rows.append(closing | {"alone": found.mean, "alone_low": found.low, "alone_high": found.high})
@@ -113,26 +117,73 @@ def sensitivity(
         raise UsageError("sensitivity: name noises with one level each, as in --noise mismatch=0.2 --noise thermal=0.1")
     if noise.layers:
         raise UsageError("sensitivity: goes through all layers by itself; leave out layers=")
-    points = _points(study, noise)
+    layers = [layer.name for layer in study.program.layers]
+    points = _points(layers, noise)
     cells = measure(study, dict.fromkeys(points.values(), study.chips), store, calibrated, progress, executor)
-    found = {name: _table(study, store, cells[point].key) for name, point in points.items()}
+    store.claim({_layers_key(study.network, study.chip.name): json.dumps(layers)})  # for `stored_budgets`
+    return _budget(noise, {name: _table(study, store, cells[point].key) for name, point in points.items()})
+
+
+def stored_budgets(store: Store) -> list[tuple[dict[str, Any], Budget]]:
+    """The analyses whose populations a study holds, each with what its cells have in common (network, chip, …).
+
+    One that is a part of another, with fewer noises, is not told again.
+    """
+    about, table = store.about(), store.cells()
+    common = [name for name in table.columns if name not in ("cell", "evidence", "parameters")]
+    budgets = []
+    for key, group in table.groupby(common, sort=False):
+        named: dict[str, Any] = dict(zip(common, key, strict=True))
+        layers = json.loads(about.get(_layers_key(named["network"], named["chip"]), "[]"))
+        cells = dict(zip(map(_noise_of, group["parameters"]), group["cell"], strict=True))
+        told: list[NoiseModel] = []
+        for noise in sorted(cells, key=lambda one: -len(one.active)):
+            if not layers or not noise.active or noise.layers or any(_is_part(noise, of) for of in told):
+                continue
+            points = {name: cells.get(point.noise) for name, point in _points(layers, noise).items()}
+            if None in points.values():
+                continue
+            right = {name: store.correct(str(cell)) for name, cell in points.items()}
+            chips = sorted(set.intersection(*(set(rows) for rows in right.values())))
+            if chips:
+                told.append(noise)
+                found = {name: np.stack([rows[chip] for chip in chips]) for name, rows in right.items()}
+                budgets.append((named, _budget(noise, found)))
+    return budgets
+
+
+def _layers_key(network: str, chip: str) -> str:
+    return f"layers of {network} on {chip}"
+
+
+def _noise_of(parameters: str) -> NoiseModel:
+    given: dict[str, Any] = json.loads(parameters)
+    return NoiseModel(**given | {"layers": tuple(given.get("layers", ()))})
+
+
+def _is_part(noise: NoiseModel, of: NoiseModel) -> bool:
+    """Whether `noise` is `of` with some noises switched off."""
+    off = dict.fromkeys(set(of.active) - set(noise.active), 0.0)
+    return replace(of, **off) == noise  # type: ignore[arg-type]
+
+
+def _budget(noise: NoiseModel, found: Found) -> Budget:
     nothing, everything = found["nothing", ""], found[ALL_NOISES, ""]
     together = paired_difference(nothing, everything)
     rows, losses = [], np.zeros(nothing.shape)
     for name in noise.active:
         losses = losses + (nothing.astype(np.float64) - found[name, ""])
         rows.append(_row(noise, name, ALL_LAYERS, nothing, found, "", together.mean))
-        rows += _layers(study, noise, name, found, together.mean)
+        rows += _layers(noise, name, found, together.mean)
     left = (nothing.astype(np.float64) - everything) - losses
     reach = float(len(noise.active) + 1)
     interaction = paired_difference(left, np.zeros(left.shape), bounds=(-reach, reach))
     return Budget(rows, together, interaction)
 
 
-def _points(study: Study, noise: NoiseModel) -> dict[tuple[str, str], Point]:
+def _points(layers: Sequence[str], noise: NoiseModel) -> dict[tuple[str, str], Point]:
     """(noise, where) -> the point to measure; where is "", "only <layer>" or "but <layer>"."""
     off = dict.fromkeys(noise.active, 0.0)
-    layers = [layer.name for layer in study.program.layers]
     points = {("nothing", ""): Point(replace(noise, **off)), (ALL_NOISES, ""): Point(noise)}  # type: ignore[arg-type]
     for name in noise.active:
         alone = replace(noise, **off | {name: getattr(noise, name)})
@@ -145,12 +196,10 @@ def _points(study: Study, noise: NoiseModel) -> dict[tuple[str, str], Point]:
     return points
 
 
-def _layers(
-    study: Study, noise: NoiseModel, name: str, found: Mapping[tuple[str, str], NDArray[np.bool_]], together: float
-) -> list[Row]:
+def _layers(noise: NoiseModel, name: str, found: Found, together: float) -> list[Row]:
     """One row per layer that the noise changes anything in; the worst of them marked."""
     nothing = found["nothing", ""]
-    layers = [layer.name for layer in study.program.layers if (name, f"only {layer.name}") in found]
+    layers = [where.removeprefix("only ") for one, where in found if one == name and where.startswith("only ")]
     touched = [layer for layer in layers if not np.array_equal(found[name, f"only {layer}"], nothing)]
     rows = [_row(noise, name, layer, nothing, found, layer, together) for layer in touched]
     order = sorted(range(len(rows)), key=lambda index: -rows[index].alone.mean)
@@ -168,7 +217,7 @@ def _row(
     name: str,
     title: str,
     nothing: NDArray[np.bool_],
-    found: Mapping[tuple[str, str], NDArray[np.bool_]],
+    found: Found,
     layer: str,
     together: float,
 ) -> Row:

@@ -18,12 +18,12 @@ from neurodeploy.errors import FileFormatError, NeurodeployError, UsageError
 from neurodeploy.sweep import tables
 from neurodeploy.sweep.statistics import Interval
 
-_VERSION = "2"
+_VERSION = "3"  # 2 knew one calibration
 _SCHEMA = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE cell (
     cell TEXT PRIMARY KEY, network TEXT NOT NULL, chip TEXT NOT NULL, evidence TEXT NOT NULL,
-    calibrated INTEGER NOT NULL, seed INTEGER NOT NULL, parameters TEXT NOT NULL
+    calibrated INTEGER NOT NULL, ladder TEXT NOT NULL, seed INTEGER NOT NULL, parameters TEXT NOT NULL
 );
 CREATE TABLE place (
     cell TEXT NOT NULL, noise TEXT NOT NULL, level REAL NOT NULL, fixed TEXT NOT NULL, PRIMARY KEY (cell, noise)
@@ -35,11 +35,13 @@ CREATE TABLE result (
 CREATE TABLE calibration (
     cell TEXT NOT NULL, chip_id INTEGER NOT NULL, validation_before REAL NOT NULL, validation_after REAL NOT NULL,
     kept INTEGER NOT NULL, chip_runs INTEGER NOT NULL, samples INTEGER NOT NULL, codes BLOB NOT NULL,
+    written INTEGER NOT NULL, detail TEXT NOT NULL,
     PRIMARY KEY (cell, chip_id)
 );
 """
 _TABLES = {"about", "cell", "place", "result", "calibration"}
 _CALIBRATION = ("chip_id", "validation_before", "validation_after", "kept", "chip_runs", "samples", "codes")
+_DETAIL = {"written": 0, "detail": "[]"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Cell:
         network: the name of the network in this study.
         fixed: the noise besides, in words.
         parameters: the noise model as JSON.
+        ladder: the levels of the calibration, as `calibrate.ladder.ladder_name` writes them; "" without.
     """
 
     key: str
@@ -65,6 +68,13 @@ class Cell:
     network: str = "model"
     fixed: str = ""
     parameters: str = "{}"
+    ladder: str = ""
+
+    @property
+    def row(self) -> tuple[Any, ...]:
+        """As the table holds it."""
+        numbers = (int(self.calibrated), self.ladder, self.seed)
+        return (self.key, self.network, self.chip, self.evidence, *numbers, self.parameters)
 
 
 class Store:
@@ -111,7 +121,7 @@ class Store:
     def place(self, cells: Iterable[Cell]) -> None:
         """Says which cells there are and where they stand on curves; their results may be there or come later."""
         chosen = list(cells)
-        about = [(c.key, c.network, c.chip, c.evidence, int(c.calibrated), c.seed, c.parameters) for c in chosen]
+        about = [cell.row for cell in chosen]
         places = [(c.key, c.noise, c.level, c.fixed) for c in chosen if c.noise is not None]
         with self._transaction():
             self._many("INSERT OR IGNORE INTO cell", about)
@@ -127,10 +137,10 @@ class Store:
         """Stores which samples (chips, samples) each chip got right, and trims that were made, in one transaction."""
         chips = [] if correct is None else list(zip(chip_ids, correct, strict=True))
         results = [(cell.key, int(i), len(row), int(row.sum()), np.packbits(row).tobytes()) for i, row in chips]
-        trims = [(cell.key, *(row[name] for name in _CALIBRATION)) for row in calibrations]
-        about = (cell.key, cell.network, cell.chip, cell.evidence, int(cell.calibrated), cell.seed, cell.parameters)
+        found = [{**_DETAIL, **row} for row in calibrations]
+        trims = [(cell.key, *(row[name] for name in (*_CALIBRATION, *_DETAIL))) for row in found]
         with self._transaction():
-            self._many("INSERT OR IGNORE INTO cell", [about])
+            self._many("INSERT OR IGNORE INTO cell", [cell.row])
             if cell.noise is not None:
                 self._many("INSERT OR IGNORE INTO place", [(cell.key, cell.noise, cell.level, cell.fixed)])
             self._many("INSERT OR REPLACE INTO calibration", trims)
@@ -141,7 +151,7 @@ class Store:
         self.add_results(cell, (), None, list(rows))
 
     def calibrations(self, cell: Cell) -> dict[int, bytes]:
-        """chip id -> the stored trim codes of a cell."""
+        """chip id -> the stored settings of a cell."""
         rows = self._rows("SELECT chip_id, codes FROM calibration WHERE cell = ?", cell.key)
         return {int(chip_id): bytes(codes) for chip_id, codes in rows}
 
@@ -184,6 +194,11 @@ class Store:
         """One row per chip and cell, with its noise; see `tables.results`."""
         with self._reading():
             return tables.results(self._connection)
+
+    def cells(self) -> pd.DataFrame:
+        """One row per cell that has results; see `tables.cells`."""
+        with self._reading():
+            return tables.cells(self._connection)
 
     def calibration_rows(self) -> pd.DataFrame:
         """One row per calibrated chip and place on a curve, without its codes."""
@@ -231,8 +246,9 @@ class Store:
         except (sqlite3.OperationalError, pd.errors.DatabaseError, sqlite3.DatabaseError) as error:
             if "locked" in str(error):
                 raise NeurodeployError(f"{self.path}: {error}; another process holds it, run again") from error
+            told = " ".join(str(error).split())  # SQLite's own report of a damaged page has several lines
             raise FileFormatError(
-                f"{self.path}: not a study of ours, or damaged ({error}); name another file"
+                f"{self.path}: not a study of ours, or damaged ({told}); name another file"
             ) from error
 
     @contextmanager

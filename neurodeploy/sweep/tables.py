@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from neurodeploy.sweep.curve import summarise_curve
 from neurodeploy.sweep.statistics import Interval, paired_difference, summarise_samples, yield_at
 
-PLACE = ["network", "chip", "noise", "fixed", "level", "calibrated"]
+PLACE = ["network", "chip", "noise", "fixed", "level", "calibrated", "ladder"]
 """The columns that name one point of a curve."""
 
-_ORDER = ["network", "chip", "noise", "fixed", "level", "calibrated", "chip_id"]
+_ORDER = [*PLACE, "chip_id"]
 
 
 def chips(connection: sqlite3.Connection) -> pd.DataFrame:
-    """One row per chip and place: cell, network, chip, evidence, noise, level, fixed, calibrated, seed, chip_id,
-    n_samples, accuracy.
+    """One row per chip and place: cell, network, chip, evidence, noise, level, fixed, calibrated, ladder, seed,
+    chip_id, n_samples, accuracy.
     """
     query = (
-        "SELECT cell, network, chip, evidence, noise, level, fixed, calibrated, seed, chip_id, n_samples, "
+        "SELECT cell, network, chip, evidence, noise, level, fixed, calibrated, ladder, seed, chip_id, n_samples, "
         "correct * 1.0 / n_samples AS accuracy FROM result JOIN cell USING (cell) JOIN place USING (cell)"
     )
     return _read(connection, query).sort_values(_ORDER, kind="stable").reset_index(drop=True)
@@ -35,7 +35,7 @@ def chips(connection: sqlite3.Connection) -> pd.DataFrame:
 def results(connection: sqlite3.Connection) -> pd.DataFrame:
     """One row per chip and cell, whether it stands on a curve or not; one column per noise that the study varies."""
     query = (
-        "SELECT cell, network, chip, evidence, calibrated, seed, parameters, chip_id, n_samples, correct, "
+        "SELECT cell, network, chip, evidence, calibrated, ladder, seed, parameters, chip_id, n_samples, correct, "
         "correct * 1.0 / n_samples AS accuracy FROM result JOIN cell USING (cell) ORDER BY cell.rowid, chip_id"
     )
     return _spread(_read(connection, query))
@@ -62,7 +62,7 @@ def points(
 ) -> pd.DataFrame:
     """One row per cell, also of those that stand on no curve; one column per noise that the study varies."""
     query = (
-        "SELECT cell, network, chip, evidence, calibrated, seed, parameters, n_samples FROM cell JOIN "
+        "SELECT cell, network, chip, evidence, calibrated, ladder, seed, parameters, n_samples FROM cell JOIN "
         "(SELECT cell, MIN(n_samples) AS n_samples FROM result GROUP BY cell) USING (cell) ORDER BY cell.rowid"
     )
     table = _spread(_read(connection, query))
@@ -77,13 +77,14 @@ def summaries(
     del interval, floor
     table = curves_index(connection)
     rows = []
-    for key, group in table.groupby(["network", "chip", "noise", "fixed", "calibrated"], sort=False):
+    keys = [name for name in PLACE if name != "level"]
+    for key, group in table.groupby(keys, sort=False):
         cells = {row["level"]: correct(connection, row["cell"]) for row in _rows(group)}
         common = sorted(set.intersection(*(set(ids) for ids, _ in cells.values())))
         if len(cells) < 2 or not common:
             continue
         curve = summarise_curve({level: right[np.isin(ids, common)] for level, (ids, right) in cells.items()})
-        row: dict[str, Any] = dict(zip(["network", "chip", "noise", "fixed", "calibrated"], key, strict=True))
+        row: dict[str, Any] = dict(zip(keys, key, strict=True))
         row |= {name: value for name, value in asdict(curve).items() if name != "falls"}
         for fall in curve.falls:
             name = f"level_fallen_{round(100 * fall.points)}"
@@ -100,37 +101,43 @@ def differences(
     rows = []
     table = curves_index(connection)
     for key, group in table.groupby(["chip", "noise", "fixed", "level"], sort=False):
-        members = _rows(group)
+        members = [row | {"state": _state(row)} for row in _rows(group)]
         for index, first in enumerate(members):
             for second in members[index + 1 :]:
-                if sum(first[name] != second[name] for name in ("network", "calibrated")) != 1:
+                if sum(first[name] != second[name] for name in ("network", "state")) != 1:
                     continue
                 (ids, a), (others, b) = correct(connection, first["cell"]), correct(connection, second["cell"])
                 common = np.intersect1d(ids, others)
                 if len(common) == 0:
                     continue
                 found = paired_difference(b[np.isin(others, common)], a[np.isin(ids, common)], interval)
-                names = [f"{m['network']}{', calibrated' if m['calibrated'] else ''}" for m in (first, second)]
+                names = [", ".join(filter(None, (one["network"], one["state"]))) for one in (first, second)]
                 row: dict[str, Any] = dict(zip(["chip", "noise", "fixed", "level"], key, strict=True))
                 row |= {"first": names[0], "second": names[1], "n_chips": found.n_chips}
                 rows.append(row | {"difference": found.mean, "ci_low": found.low, "ci_high": found.high})
     return pd.DataFrame(rows)
 
 
+def cells(connection: sqlite3.Connection) -> pd.DataFrame:
+    """One row per cell that has results, with all that the study says about it; noise models as JSON."""
+    query = "SELECT * FROM cell WHERE cell IN (SELECT cell FROM result) ORDER BY rowid"
+    return _read(connection, query)
+
+
 def calibrations(connection: sqlite3.Connection) -> pd.DataFrame:
     """One row per calibrated chip and place, without its codes."""
     query = (
-        "SELECT cell, network, chip, noise, fixed, level, chip_id, validation_before, validation_after, kept, "
-        "chip_runs, samples FROM calibration JOIN cell USING (cell) JOIN place USING (cell) "
-        "ORDER BY network, chip, noise, fixed, level, chip_id"
+        "SELECT cell, network, chip, noise, fixed, level, ladder, chip_id, validation_before, validation_after, kept, "
+        "chip_runs, samples, written FROM calibration JOIN cell USING (cell) JOIN place USING (cell) "
+        "ORDER BY network, chip, noise, fixed, level, ladder, chip_id"
     )
     return pd.read_sql_query(query, connection)
 
 
 def curves_index(connection: sqlite3.Connection) -> pd.DataFrame:
-    """One row per place that has results: cell, network, chip, noise, fixed, level, calibrated."""
+    """One row per place that has results: cell, network, chip, noise, fixed, level, calibrated, ladder."""
     query = (
-        "SELECT cell, network, chip, noise, fixed, level, calibrated FROM place JOIN cell USING (cell) "
+        "SELECT cell, network, chip, noise, fixed, level, calibrated, ladder FROM place JOIN cell USING (cell) "
         "WHERE cell IN (SELECT cell FROM result) ORDER BY chip, noise, fixed, level, cell.rowid"
     )
     return _read(connection, query)
@@ -163,6 +170,11 @@ def _statistics(right: NDArray[np.bool_], interval: Interval, floor: float | Non
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _state(row: dict[str, Any]) -> str:
+    """ "", or "calibrated" with the levels of the ladder."""
+    return f"calibrated {row['ladder']}".rstrip() if row["calibrated"] else ""
 
 
 def _read(connection: sqlite3.Connection, query: str) -> pd.DataFrame:

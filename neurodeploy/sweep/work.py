@@ -6,7 +6,7 @@ import copyreg
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -18,13 +18,15 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from neurodeploy import __version__, calibrate, hw_models, ir, simulate
-from neurodeploy.calibrate.device import RackCodes, virtual_rack
-from neurodeploy.calibrate.trims import calibrate_trims
+from neurodeploy.calibrate.device import of_chip, virtual_rack
+from neurodeploy.calibrate.ladder import calibrate as climb
+from neurodeploy.calibrate.ladder import ladder_name, usable
+from neurodeploy.calibrate.work import CalibrationData, Options
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models.chip import ChipModel
+from neurodeploy.hw_models.knobs import Settings, adjusted, check_settings, written
 from neurodeploy.hw_models.noise import NoiseModel
-from neurodeploy.hw_models.trim import code_shape, trimmed
-from neurodeploy.hw_models.virtual_chip import VirtualChip
+from neurodeploy.hw_models.virtual_chip import VirtualChip, realise_all
 from neurodeploy.ir.arrays import IntArray
 from neurodeploy.ir.program import Program
 from neurodeploy.ir.serialize import encode
@@ -61,6 +63,8 @@ class Study:
         program: quantised for `chip`.
         test: the samples that accuracies are reported on.
         measurement, selection: for calibration; disjoint from each other and from `test`.
+        refit: inputs for the levels that fit weights, of the training samples too; None for those of `measurement`.
+        ladder: the levels of calibrated cells; options: how they are climbed.
         chips: number of virtual chips per cell, with ids 0 … chips - 1 in every cell.
         network: its name, which tells it from others in the same file.
         beside: all networks of the same command; a network joins a file where another of them is already.
@@ -77,6 +81,9 @@ class Study:
     network: str = "model"
     beside: tuple[str, ...] = ()
     device: str = "cpu"
+    refit: NDArray[Any] | None = None
+    ladder: tuple[int, ...] = (4,)
+    options: Options = field(default_factory=Options)
 
     def __post_init__(self) -> None:
         if self.chips < 1:
@@ -96,10 +103,11 @@ class Study:
             "test labels": _hash({}, {"labels": self.test.labels}),
             f"network {of}": program,
             f"test samples of {of}": _hash({}, {"inputs": self.test.inputs}),
-            f"trim of {of}": _hash({"trim": asdict(self.chip.trim) if self.chip.trim else None}, {}),
+            f"knobs of {of}": _hash({"knobs": [asdict(knob) for knob in self.chip.knobs]}, {}),
         }
         if self.measurement is not None and self.selection is not None:
             calibration = {"measurement": self.measurement, "selection": self.selection.inputs}
+            calibration |= {} if self.refit is None else {"refit": self.refit}
             found[f"calibration samples of {of}"] = _hash({}, calibration | {"labels": self.selection.labels})
         return found
 
@@ -111,11 +119,11 @@ class Study:
 
 @dataclass(frozen=True)
 class Task:
-    """A block of chips to trim or to measure, or both.
+    """A block of chips to calibrate or to measure, or both.
 
     Attributes:
-        codes: stored trims per chip, None where they are to be made (or where the cell is not calibrated).
-        measured: False where trims alone are wanted.
+        codes: stored settings per chip, None where they are to be made (or where the cell is not calibrated).
+        measured: False where settings alone are wanted.
     """
 
     cell: Cell
@@ -130,8 +138,8 @@ class Outcome:
     """What a task found.
 
     Attributes:
-        correct: (chips, samples): which test samples each chip gets right; None where only trims were wanted.
-        calibrations: one row per chip that was trimmed now.
+        correct: (chips, samples): which test samples each chip gets right; None where only settings were wanted.
+        calibrations: one row per chip that was calibrated now.
     """
 
     correct: NDArray[np.bool_] | None
@@ -141,7 +149,10 @@ class Outcome:
 def cell_of(study: Study, point: Point, calibrated: bool) -> Cell:
     """The cell of a study, a point of a plan and a state of calibration."""
     noise = parameters(point.noise)
-    described = {"study": study.fingerprints, "noise": noise, "calibrated": calibrated}
+    described: dict[str, Any] = {"study": study.fingerprints, "noise": noise, "calibrated": calibrated}
+    ladder = ladder_name(study.ladder) if calibrated else ""
+    if calibrated:
+        described |= {"ladder": ladder, "options": asdict(study.options)}
     evidence = "statistical-sim" if point.noise.active else study.chip.evidence
     return Cell(
         _hash(described, {}),
@@ -154,28 +165,30 @@ def cell_of(study: Study, point: Point, calibrated: bool) -> Cell:
         study.network,
         point.fixed,
         encode_parameters(noise),
+        ladder,
     )
 
 
 def check_calibratable(study: Study) -> None:
-    """Raises UsageError where a study's chips cannot be trimmed: before a file is made."""
-    if study.chip.trim is None:
+    """Raises UsageError where a study's chips cannot be calibrated: before a file is made."""
+    if not study.chip.knobs:
         raise UsageError(f"chip {study.chip.name} has no knob: there is nothing to calibrate")
+    usable(study.ladder, study.chip.knobs, study.program)
     if study.measurement is None or study.selection is None:
         raise UsageError("calibration needs samples for measurement and for selection")
 
 
 def compute(study: Study, task: Task) -> Outcome:
-    """Trims the chips of a task where that is wanted, and measures them."""
+    """Calibrates the chips of a task where that is wanted, and measures them."""
     rows: list[dict[str, Any]] = []
-    codes = None
+    settings = None
     if task.cell.calibrated:
         stored = task.codes
         if stored is None:
             rows = _calibrate(study, task.noise, task.block)
             stored = tuple(row["codes"] for row in rows)
-        codes = _decode(study, stored)
-    correct = _measure(study, task.noise, task.block, codes) if task.measured else None
+        settings = [_decode(study, one) for one in stored]
+    correct = _measure(study, task.noise, task.block, settings) if task.measured else None
     return Outcome(correct, rows)
 
 
@@ -183,18 +196,19 @@ def _population(study: Study, noise: NoiseModel, block: Sequence[int]) -> list[V
     return [VirtualChip(study.chip, noise, chip_id, study.seed) for chip_id in block]
 
 
-def _measure(study: Study, noise: NoiseModel, block: Sequence[int], codes: RackCodes | None) -> NDArray[np.bool_]:
+def _measure(
+    study: Study, noise: NoiseModel, block: Sequence[int], settings: Sequence[Settings] | None
+) -> NDArray[np.bool_]:
     """(chips, samples): which test samples each chip gets right."""
     at_once = max(1, _PROGRAM_BYTES // _own_bytes(study.program, noise))
     right = []
     for first in range(0, len(block), at_once):
         chips = _population(study, noise, block[first : first + at_once])
-        programs = [chip.realise(study.program) for chip in chips]
-        if codes is not None and study.chip.trim is not None:
-            programs = [
-                trimmed(one, study.program, study.chip.trim, {name: values[index] for name, values in codes.items()})
-                for index, one in enumerate(programs, first)
-            ]
+        if settings is None:
+            programs = realise_all(chips, study.program)
+        else:
+            own = settings[first : first + at_once]
+            programs = [_set_up(study, chip, one) for chip, one in zip(chips, own, strict=True)]
         noises = [chip.dynamic_noise(study.program, _TEST_TRIAL) for chip in chips]
         right.append(run_chips(programs, study.test.inputs, noises, study.device).decisions == study.test.labels)
     return np.concatenate(right)
@@ -209,36 +223,43 @@ def _own_bytes(program: Program, noise: NoiseModel) -> int:
 
 
 def _calibrate(study: Study, noise: NoiseModel, block: Sequence[int]) -> list[dict[str, Any]]:
-    """One row per chip: what trimming it cost and brought, and the codes."""
+    """One row per chip: what calibrating it cost and brought, level by level, and the settings."""
     if study.measurement is None or study.selection is None:
         raise UsageError("calibration needs samples for measurement and for selection")
-    chips = _population(study, noise, block)
-    device = virtual_rack(chips, study.program, _FIRST_CALIBRATION_TRIAL, study.device)
-    result = calibrate_trims(device, study.program, study.measurement, study.selection.inputs, study.selection.labels)
+    device = virtual_rack(_population(study, noise, block), study.program, _FIRST_CALIBRATION_TRIAL, study.device)
+    data = CalibrationData(study.measurement, study.selection.inputs, study.selection.labels, study.refit)
+    found = climb(device, study.program, data, study.ladder, study.options)
     return [
         {
             "chip_id": chip_id,
-            "validation_before": float(result.validation_before[index]),
-            "validation_after": float(result.validation_after[index]),
-            "kept": int(result.kept[index]),
-            "chip_runs": result.chip_runs,
-            "samples": result.samples,
-            "codes": save_arrays({name: np.atleast_1d(v[index]) for name, v in result.codes.items()}),
+            "validation_before": float(found.validation_before[index]),
+            "validation_after": float(found.validation_after[index]),
+            "kept": int(found.kept[index]),
+            "chip_runs": found.cost.chip_runs,
+            "samples": found.cost.samples,
+            "codes": save_arrays({name: np.atleast_1d(v) for name, v in of_chip(found.settings, index).items()}),
+            "written": int(found.written[index]),
+            "detail": json.dumps([step.of_chip(index) for step in found.steps]),
         }
         for index, chip_id in enumerate(block)
     ]
 
 
-def _decode(study: Study, stored: Sequence[bytes]) -> RackCodes:
-    """Stored trims as codes (chips, *code shape) per layer."""
-    chips = [load_arrays(codes) for codes in stored]
-    trim = study.chip.trim
-    if trim is None:
-        return {}
-    layers = [layer for layer in study.program.layers if layer.fires]
-    return {
-        layer.name: np.stack([one[layer.name].reshape(code_shape(trim, layer)) for one in chips]) for layer in layers
-    }
+def _set_up(study: Study, chip: VirtualChip, settings: Settings) -> Program:
+    """The Program of a calibrated chip: its weights are written first, and deviate as all its weights do."""
+    own = chip.realise(written(study.program, study.chip.knobs, settings))
+    return adjusted(own, study.program, study.chip.knobs, settings)
+
+
+def _decode(study: Study, stored: bytes) -> Settings:
+    """Stored settings, checked."""
+    settings = {name: values.reshape(()) if _single(name) else values for name, values in load_arrays(stored).items()}
+    check_settings(study.program, study.chip.knobs, settings)
+    return settings
+
+
+def _single(key: str) -> bool:
+    return key.split("/")[1] in ("layer", "chip")
 
 
 @cache

@@ -84,7 +84,7 @@ def test_the_reverse_question_and_sensitivity(run: Any, model_file: Path, tmp_pa
         ("--with presure=1", "unknown noise 'presure'"),
         ("--jobs 0", "--jobs 0"),
         ("--jobs 2 --ray auto", "give one of the two"),
-        ("--chip ideal --calibrated", "chip ideal has no knob"),
+        ("--chip ideal --calibrated 4", "chip ideal has no knob"),
     ],
 )
 def test_wrong_questions_are_one_line_and_leave_no_file(

@@ -51,6 +51,31 @@ def test_every_event_is_in_the_frame_that_the_definition_says(slicing: str, fact
         assert np.ptp(got.reshape(4, -1).sum(1, dtype=int)) <= 1
 
 
+@pytest.mark.parametrize("size", [1, 6, 9])
+def test_places_are_spread_evenly_over_a_size_that_is_no_whole_factor(size: int) -> None:
+    events = make_events(np.random.default_rng(5), 400, 14, 9)
+    made = framing(size=size)
+    assert made.shape == (2, size, size)
+    window = -(-(int(events["t"][-1]) + 1) // 4)
+    wanted = np.zeros((4, 2, size, size), dtype=int)
+    for e in events:
+        wanted[e["t"] // window, e["p"], int(e["y"]) * size // 9, int(e["x"]) * size // 14] += 1
+    np.testing.assert_array_equal(made.frames(events), wanted)
+
+
+def test_48_of_128_takes_two_or_three_columns_each() -> None:
+    """As usual for DVS-CIFAR10: 8 pixels become 3."""
+    camera = Sensor((128, 128))
+    events = make_events(np.random.default_rng(6), 128, 128, 128, length=100)
+    events["x"], events["y"], events["p"] = np.arange(128), 0, 0
+    columns = framing(camera, steps=1, size=48).frames(events)[0, 0, 0]
+    assert columns.tolist() == [3, 3, 2] * 16
+
+
+def test_units_in_a_row_have_a_size_too() -> None:
+    assert framing(UNITS, size=7).shape == (7,)
+
+
 def test_frames_of_a_given_window_are_those_of_tonic() -> None:
     """tonic starts at the first event and keeps whole windows: here the first is at 0, and one is left out."""
     events = make_events(np.random.default_rng(2), 400, 14, 9, length=9_500)
@@ -117,6 +142,8 @@ def test_events_stay_as_they_were() -> None:
         ({"slicing": "count", "window": 0.01}, r"data\.window=0\.01: only with data\.slicing=time"),
         ({"window": 9e-7}, r"data\.window=9e-07: seconds; at least 1e-6"),
         ({"downsample": 10}, r"data\.downsample=10: a sensor of \(9, 14\)"),
+        ({"size": 10}, r"data\.size=10: a sensor of \(9, 14\)"),
+        ({"size": 5, "downsample": 2}, r"data\.size=5 with data\.downsample=2: one of them; data\.size=null"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options: dict[str, Any], match: str) -> None:
@@ -193,11 +220,12 @@ def test_a_cache_is_found_by_its_files_and_options(tmp_path: Path) -> None:
         framing(window=0.1),
         framing(polarity="merged"),
         framing(downsample=2),
+        framing(size=9),
     ]
     names = {first, *(cache_path(str(tmp_path), "n-mnist", other, [file]) for other in others)}
     file.write_bytes(b"123456")
     names.add(cache_path(str(tmp_path), "n-mnist", framing(), [file]))
-    assert len(names) == 8
+    assert len(names) == 9
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

@@ -113,7 +113,10 @@ ONES = np.ones((20, 1, 8, 8), np.uint8)
         ({"test_samples": ONES[:0], "test_labels": np.arange(0)}, r"test: no samples \(shape \(0, 1, 8, 8\)\)"),
         ({"train_samples": ONES[:0], "train_labels": np.arange(0)}, r"train: no samples"),
         ({"train_samples": np.ones((20, 5, 8)), "temporal": np.ones(2)}, r"temporal of shape \(2,\)"),
-        ({"train_samples": np.ones((20, 5, 8), np.uint8)}, r"samples of 5 steps where network\.steps is 4"),
+        (
+            {"train_samples": np.ones((20, 5, 8), np.uint8)},
+            r"batches of \(5, B, 8\), where network\.steps=4 expects \(4, B, 8\); the order is \(T, B",
+        ),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(arrays: dict[str, Any], match: str, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from neurodeploy import hw_models
 from neurodeploy.compare import compare
 from neurodeploy.errors import DesignRuleError, MissingBackendError, UsageError
-from neurodeploy.export import rockpool
+from neurodeploy.export import rockpool, rockpool_json
 from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.hw_models.virtual_chip import VirtualChip
 from neurodeploy.ir.arrays import frozen_floats, frozen_ints
@@ -35,7 +35,7 @@ from neurodeploy.ir.nodes import (
     SumPool2d,
 )
 from neurodeploy.ir.program import FloatNeurons, Layer, Program
-from neurodeploy.ir.synapses import ConvSynapses, DenseSynapses, Synapses
+from neurodeploy.ir.synapses import ConvSynapses, DenseSynapses
 from neurodeploy.quantize import quantize
 from neurodeploy.simulate import reference
 from neurodeploy.simulate.recording import Recording
@@ -122,7 +122,7 @@ def test_a_virtual_chip_is_spike_exact(build: Any, reset: Any) -> None:
     program = VirtualChip(CHIP, NoiseModel(mismatch=0.3, weight_mismatch=0.1), chip_id=17).realise(nominal)
     neurons = [layer.neurons for layer in program.layers if isinstance(layer.neurons, FloatNeurons)]
     assert all(len(np.unique(one.decay)) > 1 and len(np.unique(one.threshold)) > 1 for one in neurons)
-    assert any(rockpool.membrane_time_constants(one.decay) is None for one in neurons)  # LIFTorch takes over
+    assert any(rockpool_json.membrane_time_constants(one.decay) is None for one in neurons)  # LIFTorch takes over
     assert_equal(program, frames(program.input.shape))
 
 
@@ -255,16 +255,16 @@ def test_wrong_inputs_are_refused() -> None:
 
 def test_membrane_time_constants_are_exact() -> None:
     decays = frozen_floats(np.random.default_rng(0).uniform(0.62, 1.0, (7, 11)))
-    constants = rockpool.membrane_time_constants(decays)
+    constants = rockpool_json.membrane_time_constants(decays)
     assert constants is not None
     assert constants.shape == (7, 11)
-    again = torch.exp(-rockpool.TIME_STEP / torch.from_numpy(constants.reshape(-1).copy())).numpy()
+    again = torch.exp(-rockpool_json.TIME_STEP / torch.from_numpy(constants.reshape(-1).copy())).numpy()
     np.testing.assert_array_equal(again.reshape(7, 11), decays)
-    ends = rockpool.membrane_time_constants(frozen_floats([0.0, 1.0]))
+    ends = rockpool_json.membrane_time_constants(frozen_floats([0.0, 1.0]))
     assert ends is not None
     assert ends.tolist() == [0.0, np.inf]
-    assert rockpool.membrane_time_constants(frozen_floats(0.9)) is not None
-    assert rockpool.membrane_time_constants(frozen_floats(0.1)) is None
+    assert rockpool_json.membrane_time_constants(frozen_floats(0.9)) is not None
+    assert rockpool_json.membrane_time_constants(frozen_floats(0.1)) is None
 
 
 @pytest.mark.parametrize("pool", [1, 2])
@@ -278,33 +278,6 @@ def test_unrolled_convolutions(pool: int, geometry: dict[str, Any]) -> None:
     matrix = rockpool.unroll(synapses, (2, 8, 12))
     expected = reference.current(synapses, inputs)
     np.testing.assert_array_equal((matrix @ inputs.reshape(3, -1).T).T.reshape(expected.shape), expected)
-
-
-def read(folder: Path, weights: dict[str, list[NDArray[np.int64]]]) -> Program:
-    """The Program that `rockpool.json` and the weights describe."""
-    told = json.loads((folder / "rockpool.json").read_text(encoding="utf-8"))
-    layers = []
-    for one in told["layers"]:
-        shape = tuple(one["shape"])
-        synapses: list[Synapses] = []
-        for s, weight in zip(one["synapses"], weights[one["name"]], strict=True):
-            assert tuple(s["weight_shape"]) == weight.shape
-            common = {"pool": s["sum_pool"], "delay": s["delay"]}
-            if s["kind"] == "dense":
-                synapses.append(DenseSynapses(s["name"], s["source"], weight, **common))
-            else:
-                shared = {key: tuple(s[key]) for key in ("stride", "padding", "dilation")} | {"groups": s["groups"]}
-                synapses.append(ConvSynapses(s["name"], s["source"], weight, **shared, **common))
-        values = (one["decay"], np.inf if one["threshold"] is None else one["threshold"], one["bias"])
-        decay, threshold, bias = (np.broadcast_to(np.array(value, dtype=float), shape) for value in values)
-        neurons = FloatNeurons(decay, threshold, bias, one["reset"], one["fires_at_threshold"])
-        layers.append(Layer(one["name"], shape, tuple(synapses), neurons, one["weight_scale"], one["fires"]))
-    first = Input(tuple(told["input"]["shape"]), told["input"]["scale"], told["input"]["bits"])
-    return Program(CHIP.name, told["steps"], first, tuple(layers), told["readout"])
-
-
-def weights_of(program: Program) -> dict[str, list[NDArray[np.int64]]]:
-    return {layer.name: [one.weight for one in layer.synapses] for layer in program.layers}
 
 
 @pytest.mark.parametrize("realised", [False, True])
@@ -322,8 +295,8 @@ def test_what_is_written_is_the_program(kind: str, realised: bool, tmp_path: Pat
     left_out = rockpool.write(program, tmp_path)
     assert len(left_out) == 1
     assert "DYNAP-SE2" in left_out[0]
-    inputs = frames(program.input.shape)
-    again = reference.run(read(tmp_path, weights_of(program)), inputs)
+    inputs, written = frames(program.input.shape), (tmp_path / "rockpool.json").read_text(encoding="utf-8")
+    again = reference.run(rockpool_json.read(written, rockpool_json.weights_of(program)), inputs)
     assert compare(reference.run(program, inputs), again).first is None
     if not realised:  # small: one number stands for all equal ones
         assert (tmp_path / "rockpool.json").stat().st_size < 5000
@@ -351,7 +324,7 @@ def test_the_file_is_enough_for_rockpool_alone(tmp_path: Path) -> None:
     told = json.loads((tmp_path / "rockpool.json").read_text(encoding="utf-8"))
     inputs = frames((12,))
     expected = assert_equal(program, inputs)
-    weights = weights_of(program)
+    weights = rockpool_json.weights_of(program)
     x = torch.from_numpy(inputs.swapaxes(0, 1)).double()
     for layer in told["layers"]:
         weight = torch.from_numpy(weights[layer["name"]][0] * layer["weight_scale"])

@@ -60,7 +60,7 @@ def test_sweep_and_calibrate_judge_it_on_a_data_set(run: Any, net: Path, tmp_pat
     outcome = run("calibrate", net, *words)
     assert outcome.code == 0, outcome
     assert [row["level"] for row in json.loads(outcome.out)] == [0.0, 0.4]
-    outcome = run("sweep", net, *words, "--calibrated")
+    outcome = run("sweep", net, *words, "--calibrated", "4")
     assert outcome.code == 0, outcome
     assert {row["calibrated"] for row in json.loads(outcome.out)} == {False, True}
 

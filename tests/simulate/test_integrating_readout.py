@@ -13,7 +13,7 @@ from neurodeploy.ir.nodes import Input
 from neurodeploy.ir.program import FixedPointNeurons, FloatNeurons, Layer, Program
 from neurodeploy.ir.synapses import DenseSynapses
 from neurodeploy.simulate import engine, reference
-from neurodeploy.simulate.spiking_network import INTEGRATES, LayerRow
+from neurodeploy.simulate.spiking_rows import INTEGRATES, LayerRow
 from neurodeploy.simulate.stages import make_stages
 
 READS = LayerRow._fields.index("reads")

@@ -10,7 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from neurodeploy.snn.memory_order import channels_last
+from neurodeploy.ir.nodes import Input
+from neurodeploy.snn import adjacent
+from neurodeploy.snn.memory_order import channels_last, flattened
+from neurodeploy.snn.neurons import LIFNeurons, MembraneReadoutNeurons
+from neurodeploy.snn.spiking_network import SpikingNetwork, sequential
 
 # As in a small ResNet-19 on 64 x 64: in channels last oneDNN writes past its workspace. It takes the process with it.
 CRASHES = """
@@ -66,3 +70,56 @@ def test_one_channel_is_contiguous_in_both_orders_and_still_put_in_plain_strides
     network(torch.randn(3, 1, 6, 6).to(memory_format=torch.channels_last))
     assert seen == [(36, 36, 6, 1)]
     assert conv.weight.stride() == (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("outputs", [3, 50])
+@pytest.mark.parametrize("shape", [(7, 5, 4, 3), (7, 60)])
+def test_flattening_in_either_order_weighs_the_same(shape: tuple[int, ...], outputs: int, last: bool) -> None:
+    torch.manual_seed(0)
+    values, weight = torch.randn(shape, dtype=torch.float64), torch.randn(outputs, 60, dtype=torch.float64)
+    if last and len(shape) == 4:
+        values = values.to(memory_format=torch.channels_last)
+    flat, ordered = flattened(values, weight)
+    torch.testing.assert_close(flat @ ordered.T, values.flatten(1) @ weight.T)
+    few = outputs < 7
+    assert (ordered is not weight) == (last and few and len(shape) == 4)
+    if ordered is not weight:
+        assert flat.data_ptr() == values.data_ptr(), "the values were copied"
+
+
+def small(readers: int = 1) -> SpikingNetwork:
+    """A convolution, its neurons, and as many linear layers behind one Flatten as there are readers."""
+    torch.manual_seed(1)
+    parts: dict[str, nn.Module] = {"conv": nn.Conv2d(2, 4, 3, padding=1), "lif": LIFNeurons(3, threshold=0.1)}
+    parts |= {"pool": nn.AvgPool2d(2), "flat": nn.Flatten()}
+    parts |= {f"linear{number}": nn.Linear(64, 3) for number in range(readers)}
+    parts["readout"] = MembraneReadoutNeurons(3)
+    edges = [("input", "conv"), ("conv", "lif"), ("lif", "pool"), ("pool", "flat")]
+    for number in range(readers):
+        edges += [("flat", f"linear{number}"), (f"linear{number}", "readout")]
+    return SpikingNetwork(Input((2, 8, 8)), 3, parts.items(), edges)
+
+
+@pytest.mark.parametrize("readers", [1, 2])
+def test_a_network_in_channels_last_computes_the_same(readers: int) -> None:
+    plain = small(readers).double()
+    last = copy.deepcopy(plain)
+    channels_last(last)
+    assert adjacent.flattens(last.layers, last.edges) == ({"linear0": "flat"} if readers == 1 else {})
+    values = torch.rand(70, 2, 8, 8, dtype=torch.float64)
+    outputs = [plain(values), last(values.to(memory_format=torch.channels_last))]
+    assert 0.05 < float(outputs[0].rates["lif"].mean()) < 0.95
+    torch.testing.assert_close(outputs[0].per_step, outputs[1].per_step)
+    for output in outputs:
+        output.per_step.square().sum().backward()
+    for one, other in zip(plain.parameters(), last.parameters(), strict=True):
+        assert one.grad is not None
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_a_flatten_of_some_dimensions_is_left_alone() -> None:
+    parts = [("flat", nn.Flatten(2)), ("linear", nn.Linear(64, 3)), ("readout", MembraneReadoutNeurons(3))]
+    network = sequential(Input((2, 8, 8)), 3, parts)
+    assert adjacent.flattens(network.layers, network.edges) == {}
+    assert network(torch.rand(5, 2, 8, 8)).per_step.shape == (3, 5, 2, 3)

@@ -195,21 +195,24 @@ def test_a_potential_readout_averages_the_graded_outputs() -> None:
     torch.testing.assert_close(output.logits, graded.mean(dim=0))
 
 
-# Weights, biases and norms of TET (Deng et al., ICLR 2022), twice, MPD-AGL's stem (IJCAI 2025), TrSG (WACV 2026).
+# Weights, biases and norms of TET (Deng et al., ICLR 2022), twice, its network with the stem of MPD-AGL (IJCAI 2025),
+# MPD-AGL itself, TrSG (WACV 2026).
 @pytest.mark.parametrize(
-    ("stem", "hidden", "classes", "count"),
+    ("stem", "hidden", "classes", "normed", "count"),
     [
-        (64, (256,), 10, 12_630_858),
-        (64, (256,), 100, 12_653_988),
-        (128, (256,), 10, 12_697_994),
-        (64, (), 100, 12_548_260),
+        (64, (256,), 10, False, 12_630_858),
+        (64, (256,), 100, False, 12_653_988),
+        (128, (256,), 10, False, 12_697_994),
+        (128, (256,), 10, True, 12_698_240),
+        (64, (), 100, False, 12_548_260),
     ],
 )
 def test_resnet_19_has_the_published_number_of_parameters(
-    stem: int, hidden: tuple[int, ...], classes: int, count: int
+    stem: int, hidden: tuple[int, ...], classes: int, normed: bool, count: int
 ) -> None:
+    config = NetworkConfig(kind="resnet19", stem=stem, hidden=hidden, classifier_norm=normed)
     with torch.device("meta"):
-        network = build(NetworkConfig(kind="resnet19", stem=stem, hidden=hidden), CIFAR, classes)
+        network = build(config, CIFAR, classes)
     groups = network.parameter_groups()
     assert sum(part.numel() for part in groups.weights) == count
     layers = 17 + len(hidden)
@@ -275,6 +278,8 @@ def test_vggsnn_has_the_layers_of_tet() -> None:
         ({"recurrent": True}, "network.recurrent=True: only in mlp, this is convnet"),
         ({"width": 0.5}, "network.width=0.5: only in vgg and resnet19, this is convnet"),
         ({"kind": "vgg", "stem": 32}, "network.stem=32: only in resnet19, this is vgg"),
+        ({"kind": "vgg", "classifier_norm": True}, "network.classifier_norm=True: only in resnet19, this is vgg"),
+        ({"kind": "resnet19", "classifier_norm": True, "norm": "none"}, "network.classifier_norm=True: with norm=none"),
         ({"kind": "mlp", "pool": "max"}, "network.pool=max: only in convnet and vgg, this is mlp"),
         ({"residual": "sew"}, "network.residual=sew: only in resnet19, this is convnet"),
         ({"kind": "mlp", "lateral": "channel"}, "network.lateral=channel: .* an mlp can have network.recurrent"),

@@ -102,6 +102,7 @@ MODULES = {
     "resnet": lambda: configured(**RESNET),
     "resnet, lateral": lambda: configured(**RESNET, lateral="channel"),
     "resnet, spikes added after": lambda: configured(**RESNET, residual="sew", decay_rule="shared", decay=0.5),
+    "resnet, norms in the classifier": lambda: configured(**RESNET, residual="sew", classifier_norm=True),
     "residual": residual,
     "spikes of two layers through one convolution": twice_read,
 }

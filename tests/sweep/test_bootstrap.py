@@ -111,6 +111,16 @@ def test_limits_by_hand() -> None:
         paired_difference(ones, ones[:4])
 
 
+def test_a_single_hard_sample_leaves_a_narrow_interval() -> None:
+    """A mean nearer to 1 than half a sample: 17 % of the chips miss one sample of twenty."""
+    x = np.ones((1000, 20), dtype=bool)
+    x[:170, 3] = False
+    low, high = two_level(x)
+    assert 0.9 < low < x.mean() < high < 1  # Student's interval on the samples' means is 0.9915 ± 0.0178
+    mirrored = two_level(~x)
+    assert mirrored == (pytest.approx(1 - high), pytest.approx(1 - low))
+
+
 def test_equal_chips_leave_the_uncertainty_of_the_samples() -> None:
     row = np.arange(50) < 40
     found = summarise_samples(np.tile(row, (12, 1)))

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -146,9 +147,10 @@ def test_impossible_executors_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
         make_executor([], 0)
     with pytest.raises(UsageError, match="give one of the two"):
         make_executor([], 2, "auto")
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingBackendError, match=r"pip install 'ray>=2\.9'"):
-        make_executor([], 1, "auto")
+    for absent in (None, ModuleType("ray")):  # the second is what a folder called ray is imported as
+        monkeypatch.setitem(sys.modules, "ray", absent)
+        with pytest.raises(MissingBackendError, match=r"pip install 'ray>=2\.9'"):
+            make_executor([], 1, "auto")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed (`pip install 'ray>=2.9'`)")

@@ -194,7 +194,7 @@ def test_networks_side_by_side_share_chips_and_samples(study: Study, tmp_path: P
         chips = store.chips()
     assert [(row["first"], row["second"], row["n_chips"]) for row in rows] == [
         ("a", "b", 5),
-        ("a", "a, calibrated", 12),
+        ("a", "a, calibrated 4", 12),
     ]
     means = chips[(chips["chip_id"] < 5) & ~chips["calibrated"]].groupby("network")["accuracy"].mean()
     assert rows[0]["difference"] == pytest.approx(means["b"] - means["a"])

@@ -80,7 +80,7 @@ def test_a_killed_sweep_goes_on_to_the_same_curves(
     calls = counted(monkeypatch)
     with Store(path) as store:
         sweep(study, AXES, store, True, quiet)
-    assert calls == {"_measure": 4 - results, "calibrate_trims": 4 - results}
+    assert calls == {"_measure": 4 - results, "climb": 4 - results}
     with Store(whole) as store:
         sweep(study, AXES, store, True, quiet)
     for (name, table), other in zip(contents(path).items(), contents(whole).values(), strict=True):
@@ -90,7 +90,7 @@ def test_a_killed_sweep_goes_on_to_the_same_curves(
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """How often blocks of chips are measured and trimmed from now on."""
-    calls = {"_measure": 0, "calibrate_trims": 0}
+    calls = {"_measure": 0, "climb": 0}
     for name in calls:
         real = getattr(work, name)
 
@@ -110,15 +110,15 @@ def test_what_is_stored_is_not_done_again(
     for calibrated in (False, True):
         with Store(path) as store:
             sweep(study, AXES, store, calibrated, quiet)
-    assert calls == {"_measure": 8, "calibrate_trims": 4}
+    assert calls == {"_measure": 8, "climb": 4}
     before = contents(path)
     with Store(path) as store:
         for calibrated in (False, True):
             sweep(study, AXES, store, calibrated, quiet)
         calibrate(study, AXES, store, quiet)
-        assert calls == {"_measure": 8, "calibrate_trims": 4}
+        assert calls == {"_measure": 8, "climb": 4}
         sweep(study, [parse_axis("mismatch=0,0.1,0.3")], store, False, quiet)
-        assert calls == {"_measure": 10, "calibrate_trims": 4}
+        assert calls == {"_measure": 10, "climb": 4}
         sweep(study, [NoiseAxis("mismatch", (0.3,), replace(AXES[0].base, thermal=0.1))], store, False, quiet)
         assert calls["_measure"] == 12  # other fixed noise is another cell
     for name, table in before.items():

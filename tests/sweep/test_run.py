@@ -15,9 +15,9 @@ from scipy import stats
 
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models import chip as find_chip
-from neurodeploy.hw_models.chip import Trim
+from neurodeploy.hw_models.chip import Knob
+from neurodeploy.hw_models.knobs import adjusted
 from neurodeploy.hw_models.noise import NoiseModel
-from neurodeploy.hw_models.trim import trimmed
 from neurodeploy.hw_models.virtual_chip import VirtualChip
 from neurodeploy.simulate import reference
 from neurodeploy.snn.model_file import Model
@@ -58,16 +58,17 @@ def test_each_chip_is_the_virtual_chip_of_its_number(study: Study, done: Store, 
     )}  # fmt: skip
     kept = dict(done._connection.execute("SELECT cell || '/' || chip_id, kept FROM calibration").fetchall())
     cells = {(row.noise, row.level): row.cell for row in chips[chips["calibrated"]].itertuples()}
-    assert study.chip.trim is not None
+    knob = next(knob for knob in study.chip.knobs if knob.per == "neuron")
     for chip_id in (0, 3, 11):
         for level in axis.levels:
             chip = VirtualChip(study.chip, NoiseModel(**{axis.noise: level}), chip_id)
             own, thermal = chip.realise(study.program), chip.dynamic_noise(study.program, 0)
             name = f"{cells[axis.noise, level]}/{chip_id}"
-            shaped = {layer.name: codes[name][layer.name].reshape(layer.shape) for layer in own.layers if layer.fires}
+            shaped = {knob.key(one.name): codes[name][knob.key(one.name)] for one in own.layers if one.fires}
+            assert set(shaped) == set(codes[name])
             assert any(one.any() for one in shaped.values()) <= bool(kept[name])
             for calibrated in (False, True):
-                program = trimmed(own, study.program, study.chip.trim, shaped) if calibrated else own
+                program = adjusted(own, study.program, study.chip.knobs, shaped) if calibrated else own
                 decisions = reference.run(program, study.test.inputs, thermal).decisions
                 wanted = (decisions == study.test.labels).mean()
                 assert accuracy(chips, chip_id, axis.noise, level, calibrated) == wanted
@@ -100,11 +101,14 @@ def test_calibration_brings_accuracy_back(done: Store) -> None:
 def test_what_calibration_cost_is_stored(study: Study, done: Store) -> None:
     rows = done.calibration_rows()
     assert len(rows) == 5 * CHIPS
-    assert study.chip.trim is not None
-    runs = 2 * study.chip.trim.bits + 2  # two layers, a run per bit, and the two of the selection
+    bits = next(knob.bits for knob in study.chip.knobs if knob.per == "neuron")
+    runs = 2 * bits + 2  # two layers, a run per bit, and the two of the selection
     assert set(rows["chip_runs"]) == {runs}
-    assert set(rows["samples"]) == {2 * study.chip.trim.bits * 24 + 2 * 50}
+    assert set(rows["samples"]) == {2 * bits * 24 + 2 * 50}
     assert (rows["validation_after"] >= rows["validation_before"]).all()
+    assert set(rows["ladder"]) == {"4"}
+    assert (rows.loc[rows["level"] > 0, "written"] > 0).all()
+    assert (rows.loc[rows["level"] == 0, "written"] == 0).all()
 
 
 def test_calibrating_first_gives_the_same_curves(
@@ -113,7 +117,7 @@ def test_calibrating_first_gives_the_same_curves(
     path = tmp_path / "other.sqlite"
     with Store(path) as store:
         calibrate(study, AXES, store, quiet)
-        monkeypatch.setattr(work, "calibrate_trims", None)  # stored trims are used, not made again
+        monkeypatch.setattr(work, "climb", None)  # stored trims are used, not made again
         sweep(study, AXES, store, True, quiet)
         sweep(study, AXES, store, False, quiet)
     for name, table in contents(done.path).items():
@@ -178,7 +182,10 @@ def test_another_seed_is_another_population(study: Study, tmp_path: Path, quiet:
             "calibration samples of model on",
         ),
         (lambda study: {"program": replace(study.program, steps=5)}, "network model on"),
-        (lambda study: {"chip": replace(study.chip, trim=Trim("threshold", "layer", 3, 0.5))}, "trim of model on"),
+        (
+            lambda study: {"chip": replace(study.chip, knobs=(Knob("threshold", "neuron", 3, 0.5),))},
+            "knobs of model on",
+        ),
     ],
 )
 def test_a_store_of_another_study_is_refused(

@@ -12,7 +12,7 @@ import pytest
 from neurodeploy import deployment_xylo
 from neurodeploy.cli import xylo as command
 from neurodeploy.config import load_config
-from neurodeploy.errors import DesignRuleError, NeurodeployError
+from neurodeploy.errors import DesignRuleError, FileFormatError, MissingBackendError, NeurodeployError, UsageError
 from neurodeploy.experiment import train_model
 from neurodeploy.export import xylo as vendor
 
@@ -91,3 +91,21 @@ def test_a_dead_layer_ends_inspection_with_the_design_rule(
     with pytest.raises(DesignRuleError, match="layer lif1: silent"):
         command.inspect_xylo(model, None, False)
     assert "fits xylo-a2: no" in capsys.readouterr().out
+
+
+def test_a_chip_can_be_the_target(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.named("xylo-a3", None) == ("xylo", "xylo-a3")
+    assert command.named("xylo-a3", "xylo-a3") == ("xylo", "xylo-a3")
+    assert command.named("lava", "loihi2") == ("lava", "loihi2")
+    with pytest.raises(UsageError, match="--target xylo-a3 --chip xylo-a2: the target names a chip already"):
+        command.named("xylo-a3", "xylo-a2")
+    command.export_xylo(model, "xylo-a3", tmp_path / "out", False, True, bundle=True)
+    assert "bundle" in json.loads(capsys.readouterr().out)["files"]
+    assert (tmp_path / "out" / "bundle" / "run.py").is_file()
+    with pytest.raises(MissingBackendError, match=r"Without them, the simulator: neurodeploy run .*out --backend xylo"):
+        command.deploy_xylo(tmp_path / "out", "xylo", None, "last", "power,time", None)
+    for target, record in (("loihi2", "last"), ("xylo-a2", "last"), ("xylo-a3", "some")):
+        with pytest.raises(UsageError):
+            command.deploy_xylo(tmp_path / "out", target, None, record, "none", None)
+    with pytest.raises(FileFormatError, match="result"):
+        command.import_xylo(tmp_path, tmp_path / "out")

@@ -6,6 +6,8 @@ from torch import nn
 
 from neurodeploy.config import NetworkConfig, SurrogateShape
 from neurodeploy.ir.nodes import Input
+from neurodeploy.snn.currents import with_currents
+from neurodeploy.snn.fan_in import FanInLinear
 from neurodeploy.snn.graded import GradedLIFNeurons
 from neurodeploy.snn.layers import FeatureLateral, ModerateDropout
 from neurodeploy.snn.neurons import Decay, LIFNeurons, MembraneReadoutNeurons, SpikeCountReadoutNeurons
@@ -72,14 +74,15 @@ class Plan:
         """The hidden fully connected layers and the readout.
 
         Hidden layers have a norm like the others, except in "resnet19", where they have biases instead, as in TET
-        (Deng et al., ICLR 2022).
+        (Deng et al., ICLR 2022), unless `classifier_norm`: then no fully connected layer has a bias, as in MPD-AGL
+        (IJCAI 2025).
         """
         config = self.config
-        normed = config.norm != "none" and config.kind != "resnet19"
+        normed = config.norm != "none" and (config.kind != "resnet19" or config.classifier_norm)
         for width in config.hidden:
             self.layers += 1
             number = self.layers
-            self.add(f"linear{number}", nn.Linear(features, width, bias=not normed))
+            self.add(f"linear{number}", self._linear(features, width, not normed and not config.current_decay))
             if normed:
                 self.add(f"norm{number}", self._start(nn.BatchNorm1d(width), 1.0))
             recurrent = nn.Linear(width, width, bias=False) if config.recurrent else None
@@ -88,20 +91,28 @@ class Plan:
                 self.add(f"dropout{number}", ModerateDropout(config.dropout))
             features = width
         self.layers += 1
-        self.add(f"linear{self.layers}", nn.Linear(features, classes))
+        # A bias acts on the potential (`ir.nodes.CubaLIF`), which a layer before the current cannot express.
+        through_current = config.current_decay > 0 and config.readout != "membrane"
+        self.add(
+            f"linear{self.layers}", self._linear(features, classes, not (through_current or config.classifier_norm))
+        )
         if config.readout == "membrane":
             self.add("readout", MembraneReadoutNeurons(config.steps, config.readout_decay))
         else:
-            self._dense_neurons(self.layers, config.readout == "potential", None)
+            self._dense_neurons(self.layers, config.readout == "potential", None, most=1)
             self.add("readout", SpikeCountReadoutNeurons())
 
-    def _dense_neurons(self, number: int, graded: bool, recurrent: nn.Linear | None) -> None:
+    def _dense_neurons(self, number: int, graded: bool, recurrent: nn.Linear | None, most: int | None = None) -> None:
         if self.config.lateral == "feature":
             self.add(f"lateral{number}", FeatureLateral())
-        self.add(f"lif{number}", self._neurons(self.config.surrogate_linear, recurrent, graded))
+        self.add(f"lif{number}", self._neurons(self.config.surrogate_linear, recurrent, graded, most))
 
     def _neurons(
-        self, shape: SurrogateShape, recurrent: nn.Linear | nn.Conv2d | None, graded: bool = False
+        self,
+        shape: SurrogateShape,
+        recurrent: nn.Linear | nn.Conv2d | None,
+        graded: bool = False,
+        most: int | None = None,
     ) -> LIFNeurons:
         config = self.config
         decay: float | Decay = self._shared_decay or config.decay
@@ -115,9 +126,16 @@ class Plan:
             config.detach_reset,
             None if config.learn_threshold else False,
         )
+        most = config.most_spikes if most is None else most
+        if config.current_decay or most > 1:
+            return with_currents(config.current_decay, most, recurrent, settings)
         if recurrent is not None:
             return RecurrentLIFNeurons(recurrent, *settings)
         return GradedLIFNeurons(*settings) if graded else LIFNeurons(*settings)
+
+    def _linear(self, features: int, width: int, bias: bool) -> nn.Linear:
+        fan_in = self.config.fan_in
+        return nn.Linear(features, width, bias=bias) if fan_in is None else FanInLinear(features, width, fan_in)
 
     def _start(self, norm: nn.BatchNorm1d | nn.BatchNorm2d, share: float) -> nn.Module:
         if self.config.norm == "threshold":

@@ -12,8 +12,12 @@ _ONLY_IN = {
     "width": ("vgg", "resnet19"),
     "stem": ("resnet19",),
     "residual": ("resnet19",),
+    "classifier_norm": ("resnet19",),
     "recurrent": ("mlp",),
+    "current_decay": ("mlp",),
+    "most_spikes": ("mlp",),
     "pool": ("convnet", "vgg"),
+    "fan_in": ("mlp",),
     "depth": ("convnet",),
     "padding": ("convnet",),
 }
@@ -30,6 +34,8 @@ def _options(config: NetworkConfig) -> list[str]:
         for name, kinds in _ONLY_IN.items()
         if config.kind not in kinds and getattr(config, name) != NetworkConfig.model_fields[name].default
     ]
+    if config.classifier_norm and config.norm == "none":
+        found.append("classifier_norm=True: with norm=none there are no batch norms; set network.norm=batch")
     if config.lateral == "channel" and config.kind == "mlp":
         found.append("lateral=channel: only between neurons of convolutional layers; an mlp can have network.recurrent")
     neurons_at_the_end = config.readout != "membrane"
@@ -44,7 +50,24 @@ def _options(config: NetworkConfig) -> list[str]:
         found.append(f"surrogate_linear={config.surrogate_linear}: {graded[0]} needs softplus")
     if config.hidden_output == "potential" and config.recurrent:
         found.append("recurrent: carries spikes, network.hidden_output=potential has none; use one of the two")
+    own = [f"{name}={getattr(config, name)}" for name in ("current_decay", "most_spikes") if _changed(config, name)]
+    if own and graded:
+        found.append(f"{own[0]}: carries spikes, {graded[0]} has graded potentials; use one of the two")
+    if config.fan_in is not None and config.norm != "none":
+        found.append(f"norm={config.norm}: folds into biases, layers with network.fan_in have none; set norm=none")
+    if config.fan_in is not None and config.recurrent:
+        found.append("recurrent: reads all neurons of its layer, network.fan_in limits inputs; use one of the two")
+    if config.most_spikes > 1 and config.reset != "subtract":
+        found.append(f"most_spikes={config.most_spikes}: needs reset=subtract, each spike takes off a threshold")
+    if config.current_decay and config.norm != "none":
+        found.append(f"norm={config.norm}: its bias would go through the current; with current_decay set norm=none")
+    if config.current_decay and config.lateral != "none":
+        found.append(f"lateral={config.lateral}: not with current_decay; an mlp can have network.recurrent")
     return found
+
+
+def _changed(config: NetworkConfig, name: str) -> bool:
+    return bool(getattr(config, name) != NetworkConfig.model_fields[name].default)
 
 
 def _sizes(config: NetworkConfig, shape: Shape) -> list[str]:

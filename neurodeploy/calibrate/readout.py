@@ -1,0 +1,181 @@
+"""Level 5: the readout's weights are fitted to what the chip's last hidden neurons really put out.
+
+A membrane readout is linear in the spikes that reach it, R = F W + c b, with F the spikes of a sample weighted by how
+long each stays in the sum. With R* the nominal Program's readout of the same samples, which needs no labels,
+
+    W, b = argmin |F W + c b - R*|² + λ (|W - W0|² + |b - b0|²)        W0, b0: what is there now
+
+in units of a weight, rounded to the chip's codes. λ is the one of a grid whose decisions agree most with the nominal
+Program's on a quarter of the samples that the fit did not see.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurodeploy.calibrate.device import RackSettings
+from neurodeploy.calibrate.search import Proposal
+from neurodeploy.calibrate.work import Work
+from neurodeploy.hw_models.chip import Knob
+from neurodeploy.hw_models.knobs import BIAS, weight_key
+from neurodeploy.ir.arrays import FloatArray, IntArray
+from neurodeploy.ir.program import DECAY_ONE, INPUT, VOLTAGE_UNIT_BITS, FixedPointNeurons, Layer, Program
+from neurodeploy.ir.synapses import DenseSynapses, extreme_sums
+from neurodeploy.simulate import engine
+from neurodeploy.simulate.recording import Recording
+
+_RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # λ, relative to the mean square of a feature
+_HELD_OUT = 4  # every fourth sample chooses λ
+
+
+def cannot_refit(program: Program) -> str | None:
+    """Why a program's readout cannot be fitted, or None."""
+    last = program.layers[-1]
+    if last.fires:
+        return "its readout counts spikes: only a membrane readout is linear in its weights"
+    if not all(isinstance(one, DenseSynapses) and one.delays is None for one in last.synapses):
+        return "its readout has convolutions, or synapses with delays of their own"
+    return None
+
+
+def refit(work: Work, knob: Knob, settings: RackSettings) -> Proposal:
+    """One recording of the refit samples; the weights of every chip are its own."""
+    program, inputs = work.program, work.refit
+    last = program.layers[-1]
+    nominal = engine.run(program, inputs)
+    wanted = _in_weight_units(last, nominal.readout)
+    found = []
+    for chip, one in enumerate(work.bench.recordings(inputs, settings)):
+        before = [
+            np.asarray(settings[key][chip] if (key := weight_key(last.name, part)) in settings else synapses.weight)
+            for part, synapses in enumerate(last.synapses)
+        ]
+        bias_key = weight_key(last.name, BIAS)
+        added = np.asarray(settings[bias_key][chip]) if bias_key in settings else np.zeros(last.shape, dtype=np.int64)
+        found.append(_fitted(program, features(program, one, inputs), wanted, before, added, knob))
+    settings = dict(settings)
+    for part in range(len(last.synapses)):
+        settings[weight_key(last.name, part)] = np.stack([weights[part] for weights, _ in found])
+    settings[weight_key(last.name, BIAS)] = np.stack([bias for _, bias in found])
+    work.bench.observe(settings)
+    return Proposal(settings, {})
+
+
+def features(program: Program, recording: Recording, inputs: NDArray[Any]) -> FloatArray:
+    """(B, F + 1): what every weight of a readout neuron is multiplied by in its sum over time, and the bias last."""
+    last = program.layers[-1]
+    through_current, direct = _lasting(last, program.steps)
+    columns = []
+    for one in last.synapses:
+        if one.source == INPUT:
+            whole = (
+                inputs
+                if inputs.ndim > len(program.input.shape) + 1
+                else np.broadcast_to(inputs, (program.steps, *inputs.shape))
+            )
+        else:
+            whole = recording.spikes[one.source]
+        stays = np.concatenate([through_current[one.delay :], np.zeros(min(one.delay, program.steps))])
+        summed = np.tensordot(stays, whole.astype(np.float64), axes=1)
+        if one.pool > 1:
+            b, c, h, w = summed.shape
+            summed = summed.reshape(b, c, h // one.pool, one.pool, w // one.pool, one.pool).sum(axis=(3, 5))
+        columns.append(summed.reshape(len(summed), -1))
+    return np.concatenate([*columns, np.full((len(columns[0]), 1), direct.sum())], axis=1)
+
+
+def _lasting(layer: Layer, steps: int) -> tuple[FloatArray, FloatArray]:
+    """How much a unit at step s adds to the sum of potentials over time: through the current, and as a bias."""
+    neurons = layer.neurons
+    if isinstance(neurons, FixedPointNeurons):
+        decay = float(np.mean(1 - neurons.voltage_decay / DECAY_ONE))
+        current = float(np.mean(1 - neurons.current_decay / DECAY_ONE))
+    else:
+        decay, current = float(np.mean(neurons.decay)), float(np.mean(neurons.current_decay))
+    brought = np.zeros((2, steps))
+    for kind, kept in enumerate((current, 0.0)):
+        potential = arriving = 0.0
+        response = []
+        for step in range(steps):
+            arriving = kept * arriving + float(step == 0)
+            potential = decay * potential + arriving
+            response.append(potential)
+        # A unit at step s has the steps that are left.
+        brought[kind] = np.cumsum(response)[::-1]
+    return brought[0], brought[1]
+
+
+def _fitted(
+    program: Program,
+    seen: FloatArray,
+    wanted: FloatArray,
+    before: list[NDArray[Any]],
+    added: NDArray[Any],
+    knob: Knob,
+) -> tuple[list[IntArray], IntArray]:
+    """(weights of each synapses, what is added to the biases)."""
+    per_code, bias = _bias(program.layers[-1])
+    prior = np.concatenate([*before, (bias + added * per_code)[:, None]], axis=1).T  # (F + 1, classes)
+    held = np.arange(len(seen)) % _HELD_OUT == _HELD_OUT - 1
+    fit, check = (seen[~held], wanted[~held]), (seen[held], wanted[held])
+    scale = np.square(seen).mean()
+    best, agreement = prior, -1.0
+    if len(check[0]) and scale > 0:
+        for ridge in _RIDGES:
+            candidate = _solved(*fit, prior, ridge * scale * len(fit[0]))
+            agreed = float(np.mean((check[0] @ candidate).argmax(axis=1) == check[1].argmax(axis=1)))
+            if agreed >= agreement:  # of equals the one that stays nearest to what is there
+                best, agreement, chosen = candidate, agreed, ridge
+        best = _solved(seen, wanted, prior, chosen * scale * len(seen))
+    weights = best[:-1].T
+    shrink = min(1.0, knob.highest_code / max(float(np.abs(weights).max()), 1e-12))
+    shrink = min(shrink, _room(program, weights, best[-1]))
+    codes = np.rint(weights * shrink).astype(np.int64)
+    sizes = np.cumsum([one.shape[1] for one in before])[:-1]
+    return list(np.split(codes, sizes, axis=1)), np.rint((best[-1] * shrink - bias) / per_code).astype(np.int64)
+
+
+def _solved(seen: FloatArray, wanted: FloatArray, prior: FloatArray, strength: float) -> FloatArray:
+    square = seen.T @ seen + strength * np.eye(seen.shape[1])
+    return np.asarray(prior + np.linalg.solve(square, seen.T @ (wanted - seen @ prior)))
+
+
+def _in_weight_units(layer: Layer, readout: NDArray[Any]) -> FloatArray:
+    unit = 2.0**VOLTAGE_UNIT_BITS if isinstance(layer.neurons, FixedPointNeurons) else layer.scale
+    return np.asarray(readout / unit, dtype=np.float64)
+
+
+def _bias(layer: Layer) -> tuple[float, FloatArray]:
+    """(weight units per bias code, the biases in weight units)."""
+    neurons = layer.neurons
+    if isinstance(neurons, FixedPointNeurons):
+        unit = 2.0 ** (neurons.bias_exponent - VOLTAGE_UNIT_BITS)
+        return unit, np.asarray(neurons.bias_mantissa * unit)
+    return 1.0, np.asarray(neurons.bias / layer.scale)
+
+
+def _room(program: Program, weights: FloatArray, bias: FloatArray) -> float:
+    """By what to shrink a fixed-point readout so that no input brings it to its threshold; else 1."""
+    last = program.layers[-1]
+    if not isinstance(last.neurons, FixedPointNeurons):
+        return 1.0
+    through_current, direct = _lasting(last, program.steps)
+    reach = float(np.abs(bias).max()) * direct.max()
+    column = 0
+    for one in last.synapses:
+        size = one.weight.shape[1]
+        part = weights[:, column : column + size]
+        column += size
+        highest = 2**program.input.bits - 1 if one.source == INPUT else 1
+        low, high = extreme_sums(_like(one, part), 0, highest)
+        reach += max(-low, high) * through_current.max()
+    return float(min(1.0, 0.9 * float(np.min(last.neurons.threshold)) / max(reach, 1e-12)))
+
+
+def _like(synapses: Any, weight: FloatArray) -> DenseSynapses:
+    own = np.array(weight)
+    own.setflags(write=False)
+    return DenseSynapses(synapses.name, synapses.source, own, synapses.pool, synapses.delay)

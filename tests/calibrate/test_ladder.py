@@ -1,0 +1,231 @@
+"""The ladder on virtual chips: what it may see, what it may set, and that no chip ends worse than it began."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from watched_device import Watched
+
+from neurodeploy.calibrate.device import RackSettings, of_chip, virtual_rack
+from neurodeploy.calibrate.ladder import calibrate, parse_ladder, unset
+from neurodeploy.calibrate.work import CalibrationData, Options
+from neurodeploy.hw_models.knobs import adjusted, written
+from neurodeploy.hw_models.noise import NoiseModel
+from neurodeploy.hw_models.virtual_chip import VirtualChip
+from neurodeploy.ir.program import Program
+from neurodeploy.simulate import reference
+from neurodeploy.simulate.engine import run_chips
+from neurodeploy.simulate.recording import Recording
+
+Population = Callable[..., list[VirtualChip]]
+Programs = dict[str, Program]
+QUICK = Options(tuning_steps=3, tuning_batch=16)
+CLIMBABLE = {"loihi2": "1-6", "mixed-signal": "1-6", "by-core": "2-3+5-6"}
+
+
+def rate_errors(chips: list[VirtualChip], program: Program, data: CalibrationData, settings: RackSettings) -> Any:
+    """layer -> (chips,) Σ over neurons of |spikes - spikes wanted|, simulated without a rack."""
+    wanted = run_chips([program], data.measurement).spike_counts
+    knobs = chips[0].model.knobs
+    own = [
+        adjusted(chip.realise(program), program, knobs, of_chip(settings, index)) for index, chip in enumerate(chips)
+    ]
+    got = run_chips(own, data.measurement).spike_counts
+    return {name: np.abs(got[name] - wanted[name]).reshape(len(chips), -1).sum(axis=1) for name in wanted}
+
+
+@pytest.mark.parametrize("chip", ["loihi2", "mixed-signal"])
+@pytest.mark.parametrize("noise", [{"mismatch": 0.5}, {"mismatch": 0.3, "thermal": 0.05}, {"weight_mismatch": 0.4}])
+def test_level_4_brings_spike_counts_nearer_in_every_layer(
+    programs: Programs, population: Population, data: CalibrationData, chip: str, noise: dict[str, float]
+) -> None:
+    chips, program = population(chip, **noise), programs[chip]
+    result = calibrate(virtual_rack(chips, program), program, data)
+    assert result.kept.sum() >= 1
+    before, after = (rate_errors(chips, program, data, one) for one in ({}, result.settings))
+    assert list(before) == ["lif1", "lif2"]
+    for name in before:
+        assert (after[name][result.kept] < before[name][result.kept]).all(), name
+        np.testing.assert_array_equal(after[name][~result.kept], before[name][~result.kept])
+
+
+@pytest.mark.parametrize("chip", list(CLIMBABLE))
+@pytest.mark.parametrize("noise", [{"mismatch": 0.5}, {"thermal": 0.3}, {"weight_mismatch": 0.3, "mismatch": 0.2}])
+def test_no_level_leaves_a_chip_worse_on_the_selection(
+    programs: Programs, population: Population, data: CalibrationData, chip: str, noise: dict[str, float]
+) -> None:
+    chips, program = population(chip, 3, **noise), programs[chip]
+    result = calibrate(virtual_rack(chips, program), program, data, parse_ladder(CLIMBABLE[chip]), QUICK)
+    accuracy = result.validation_before
+    for step in result.steps:
+        assert step.refused == ""
+        np.testing.assert_array_equal(step.before, accuracy)
+        np.testing.assert_array_equal(step.kept, step.after > step.before)
+        assert (step.after >= step.before).all()
+        accuracy = step.after
+    np.testing.assert_array_equal(result.validation_after, accuracy)
+    for name, values in result.settings.items():  # a chip that kept nothing is as it was
+        wanted = np.broadcast_to(unset(program, name, values), values.shape)
+        np.testing.assert_array_equal(values[~result.kept], wanted[~result.kept])
+    if "thermal" not in noise:  # then chips repeat themselves
+        again = virtual_rack(chips, program)
+        for settings, wanted in (({}, result.validation_before), (result.settings, result.validation_after)):
+            decisions = again.run(data.selection, settings).decisions
+            np.testing.assert_array_equal((decisions == data.labels).mean(axis=1), wanted)
+
+
+@pytest.mark.parametrize(("level", "chip"), [(1, "mixed-signal"), (3, "loihi2"), (4, "mixed-signal"), (5, "by-core")])
+def test_levels_bring_accuracy_back(
+    programs: Programs, population: Population, data: CalibrationData, level: int, chip: str
+) -> None:
+    chips, program = population(chip, mismatch=0.5), programs[chip]
+    result = calibrate(virtual_rack(chips, program), program, data, (level,))
+    assert result.validation_after.mean() > result.validation_before.mean() + 0.01
+    assert result.kept.mean() >= 0.5
+
+
+def test_tuning_in_the_loop_mends_weights_that_no_trim_reaches(
+    programs: Programs, population: Population, data: CalibrationData
+) -> None:
+    chips, program = population("mixed-signal", 2, weight_mismatch=0.6), programs["mixed-signal"]
+    options = Options(tuning_steps=20, tuning_batch=64)
+    result = calibrate(virtual_rack(chips, program), program, data, (6,), options)
+    assert (result.validation_after > result.validation_before + 0.03).all()
+
+
+def test_the_readout_is_the_ridge_solution_in_codes(
+    programs: Programs, population: Population, data: CalibrationData
+) -> None:
+    """A refit of a chip that is as it was meant to be leaves its weights, since they are the solution."""
+    program = programs["mixed-signal"]
+    last = program.layers[-1]
+    chips = population("mixed-signal", 1)
+    device = Watched(virtual_rack(chips, program))
+    calibrate(device, program, data, (5,))
+    proposed = device.seen[-1][2]
+    np.testing.assert_array_equal(proposed[f"weight/0/{last.name}"][0], last.synapses[0].weight)
+    assert not proposed[f"weight/bias/{last.name}"].any()
+
+
+def test_without_noise_nothing_is_set(programs: Programs, population: Population, data: CalibrationData) -> None:
+    for chip in ("loihi2", "mixed-signal"):
+        device = virtual_rack(population(chip, 2), programs[chip])
+        result = calibrate(device, programs[chip], data, parse_ladder("1-5"))
+        assert not result.kept.any()
+        for name, values in result.settings.items():
+            np.testing.assert_array_equal(values, np.broadcast_to(unset(programs[chip], name, values), values.shape))
+
+
+@pytest.mark.parametrize("chip", ["loihi2", "mixed-signal"])
+def test_the_ledger_counts_what_a_wrapper_counts(
+    programs: Programs, population: Population, data: CalibrationData, chip: str
+) -> None:
+    program = programs[chip]
+    device = Watched(virtual_rack(population(chip, 3, mismatch=0.3), program))
+    result = calibrate(device, program, data, parse_ladder("1-6"), QUICK)
+    assert result.cost.chip_runs == len(device.seen)
+    assert result.cost.samples == sum(samples for _, samples, _ in device.seen)
+    changes, last = np.zeros(3), dict[str, Any]()
+    for _, _, settings in device.seen:
+        for name, values in settings.items():
+            changes += (values != last.get(name, np.zeros_like(values))).reshape(3, -1).sum(axis=1)
+        last = settings
+    np.testing.assert_array_equal(result.written, changes)
+    if chip == "loihi2":  # the only chip of which the time of a step is known
+        assert result.cost.seconds is not None
+        steps = result.cost.samples * program.steps
+        np.testing.assert_allclose(result.cost.seconds, (steps * 152.8e-6, steps * 182.6e-6))
+    else:
+        assert result.cost.seconds is None
+    costs = [step.cost.chip_runs for step in result.steps]
+    assert costs == sorted(costs)
+    assert costs[-1] == result.cost.chip_runs
+
+
+def test_level_4_costs_a_run_per_bit_and_layer(
+    programs: Programs, population: Population, data: CalibrationData
+) -> None:
+    device = Watched(virtual_rack(population("mixed-signal", 2, mismatch=0.3), programs["mixed-signal"]))
+    result = calibrate(device, programs["mixed-signal"], data)
+    assert [(kind, samples) for kind, samples, _ in device.seen] == [("run", 144), *[("run", 48)] * 14, ("run", 144)]
+    first, second = device.seen[1:8], device.seen[8:15]
+    key = "threshold/neuron/lif"
+    assert not any(f"{key}2" in settings for _, _, settings in first)
+    for _, _, settings in second:
+        np.testing.assert_array_equal(settings[f"{key}1"], device.seen[-1][2][f"{key}1"])
+    assert result.cost.samples == 2 * 144 + 14 * 48
+
+
+@pytest.mark.parametrize("chip", ["loihi2", "mixed-signal"])
+def test_a_chip_is_calibrated_alike_in_any_company(
+    programs: Programs, population: Population, data: CalibrationData, chip: str
+) -> None:
+    few = replace(data, measurement=data.measurement[:8], refit=data.refit[:48])  # type: ignore[index]
+    chips, program = population(chip, 3, mismatch=0.3, thermal=0.1), programs[chip]
+    ladder = parse_ladder("1-6")
+    together = calibrate(virtual_rack(chips, program), program, few, ladder, QUICK)
+    alone = calibrate(virtual_rack(chips[1:2], program), program, few, ladder, QUICK)
+    for name, values in alone.settings.items():
+        np.testing.assert_array_equal(values[0], together.settings[name][1])
+    assert alone.validation_before[0] == together.validation_before[1]
+    assert alone.validation_after[0] == together.validation_after[1]
+
+
+def test_a_run_is_what_the_chips_compute_with_the_noise_of_its_turn(
+    programs: Programs, population: Population, data: CalibrationData
+) -> None:
+    """Weights that are written deviate as the chip's own do; codes act on what the chip has."""
+    program, chips = (
+        programs["mixed-signal"],
+        population("mixed-signal", 2, mismatch=0.2, weight_mismatch=0.2, thermal=0.1),
+    )
+    knobs, last = chips[0].model.knobs, program.layers[-1]
+    settings = {
+        "threshold/neuron/lif2": np.arange(64).reshape(2, 32) - 32,
+        f"weight/0/{last.name}": np.stack([-last.synapses[0].weight] * 2),
+    }
+    device = virtual_rack(chips, program, first_trial=5)
+    inputs = data.measurement[:12]
+    for trial in (5, 7):
+        counts, recorded = device.run(inputs, settings), device.record(inputs, settings)
+        for index, chip in enumerate(chips):
+            mine = of_chip(settings, index)
+            own = adjusted(chip.realise(written(program, knobs, mine)), program, knobs, mine)
+            wanted = reference.run(own, inputs, chip.dynamic_noise(program, trial))
+            np.testing.assert_array_equal(counts.readout[index], wanted.readout)
+            after = reference.run(own, inputs, chip.dynamic_noise(program, trial + 1))
+            for name, spikes in wanted.spikes.items():
+                np.testing.assert_array_equal(counts.spike_counts[name][index], spikes.sum(axis=(0, 1), dtype=int))
+                np.testing.assert_array_equal(recorded[index].spikes[name], after.spikes[name])
+            assert recorded[index].potentials == {}  # the chip has no probes
+
+
+def reachable(value: Any, seen: set[int]) -> list[Any]:
+    """Everything that public attributes lead to."""
+    if id(value) in seen or isinstance(value, int | float | str | type | type(np)):
+        return []
+    seen.add(id(value))
+    inner = list(value) if isinstance(value, tuple) else []
+    inner += [getattr(value, name) for name in dir(value) if not name.startswith("_")]
+    return [value, *(other for one in inner for other in reachable(one, seen))]
+
+
+def test_the_rack_leads_to_no_hidden_parameters(programs: Programs, population: Population) -> None:
+    device = virtual_rack(population("mixed-signal", mismatch=0.3), programs["mixed-signal"])
+    found = reachable(device, set())
+    assert any(one is device.knobs for one in found)
+    hidden = Program | VirtualChip | NoiseModel | np.ndarray | Recording
+    assert not [one for one in found if isinstance(one, hidden)]
+    public = {name for name in dir(device) if not name.startswith("_")}
+    assert public == {"chips", "knobs", "step_seconds", "probes", "run", "record"}
+    assert device.chips == 6
+
+
+def test_loihi_2_has_probes(programs: Programs, population: Population, data: CalibrationData) -> None:
+    program = programs["loihi2"]
+    (recorded,) = virtual_rack(population("loihi2", 1, mismatch=0.1), program).record(data.measurement[:3], {})
+    assert set(recorded.potentials) == {"lif1", "lif2", program.layers[-1].name}

@@ -1,0 +1,46 @@
+"""The same chip in the engine and in Rockpool's simulator: the same trims, the same accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from neurodeploy.calibrate.device import of_chip, simulated_rack, virtual_rack
+from neurodeploy.calibrate.ladder import calibrate, parse_ladder
+from neurodeploy.calibrate.work import CalibrationData
+from neurodeploy.export import rockpool
+from neurodeploy.hw_models.knobs import adjusted, written
+from neurodeploy.hw_models.virtual_chip import VirtualChip
+from neurodeploy.ir.program import Program
+from neurodeploy.simulate import engine
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*invalid escape sequence:DeprecationWarning"),  # Rockpool's sources, when
+    pytest.mark.filterwarnings("ignore:.*invalid escape sequence:SyntaxWarning"),  # they are compiled
+]
+
+
+def test_a_chip_is_calibrated_alike_in_rockpool(
+    programs: dict[str, Program], population: Callable[..., list[VirtualChip]], data: CalibrationData
+) -> None:
+    if rockpool.backend().version is None:
+        pytest.fail(rockpool.backend().detail)
+    program, chips = programs["mixed-signal"], population("mixed-signal", 2, mismatch=0.4)
+    knobs, ladder = chips[0].model.knobs, parse_ladder("3-5")
+    few = replace(data, selection=data.selection[:72], labels=data.labels[:72])
+    exported = [chip.realise(program) for chip in chips]  # what `export --virtual-chip` writes
+    ours = calibrate(virtual_rack(chips, program), program, few, ladder)
+    theirs = calibrate(simulated_rack(exported, program, knobs, rockpool.run), program, few, ladder)
+    assert ours.kept.any()
+    for name, values in ours.settings.items():
+        np.testing.assert_array_equal(theirs.settings[name], values)
+    np.testing.assert_array_equal(theirs.validation_before, ours.validation_before)
+    np.testing.assert_array_equal(theirs.validation_after, ours.validation_after)
+    for index, own in enumerate(exported):
+        mine = of_chip(ours.settings, index)
+        set_up = adjusted(written(own, knobs, mine), program, knobs, mine)
+        got, wanted = rockpool.run(set_up, few.selection), engine.run(set_up, few.selection)
+        np.testing.assert_array_equal(got.readout, wanted.readout)

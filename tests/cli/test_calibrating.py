@@ -1,0 +1,141 @@
+"""`calibrate` into studies and profiles, `sweep --calibrated LEVEL`, `run --profile`."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neurodeploy.calibrate.profile import FILE, load_profile
+
+SMALL = ("--chip", "mixed-signal", "--samples", 40)
+CHIP = ("--with", "mismatch=0.5", "--chip-id", 3)
+
+
+def parsed(outcome: Any) -> Any:
+    assert outcome.code == 0, outcome.err
+    return json.loads(outcome.out)
+
+
+@pytest.fixture(scope="module")
+def profile(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of chip 3, made through the library as the command does."""
+    from neurodeploy.profiles import calibrate_chip
+    from neurodeploy.study import make_studies
+    from neurodeploy.sweep.plan import parse_noise
+
+    folder = tmp_path_factory.mktemp("profile") / "chip3"
+    (study,) = make_studies([model_file], ["mixed-signal"], 1, 40, 0, None)
+    calibrate_chip(study, parse_noise(["mismatch=0.5"]), 3, 168.0, None, 1.0, folder)
+    return folder
+
+
+def test_a_profile_is_made_and_says_what_it_brought(
+    run: Any, model_file: Path, profile: Path, rockpool_artifact: Path, tmp_path: Path
+) -> None:
+    words = ("calibrate", model_file, *SMALL, *CHIP, "-o", tmp_path / "chip3")
+    made = parsed(run(*words, "--curve", "--json"))
+    assert [point["chip_runs"] for point in made["curve"]] == [*range(2, 16), 16]
+    assert made["curve"][-1]["accuracy"] == pytest.approx(made["validation_after"])
+    assert (made["chip"], made["chip_id"]) == ("mixed-signal", 3)
+    assert made["validation_after"] >= made["validation_before"]
+    assert made["cost"]["chip_runs"] == 16
+    assert made["steps"][0]["chip_runs"] == 16
+    ours, theirs = load_profile(tmp_path / "chip3"), load_profile(profile)
+    assert ours.program == theirs.program
+    assert ours.validation_after == theirs.validation_after
+    outcome = run(*words, "--level", "1+4")
+    assert (outcome.code, outcome.out.split()[:3]) == (0, ["level", "name", "knob"])
+    assert "time on the chip unknown: no source gives its step" in outcome.out
+    assert f"next: neurodeploy run ARTIFACT --profile {tmp_path / 'chip3'}" in outcome.err
+    proof = parsed(run("run", rockpool_artifact, "--profile", tmp_path / "chip3", "--json"))
+    assert (proof["mismatched_spikes"], proof["samples"], proof["profile"]["chip_id"]) == (0, 32, 3)
+    proof = parsed(run("run", rockpool_artifact, "--profile", profile, "--data", "digits", "--samples", 40, "--json"))
+    assert proof["accuracy"] == pytest.approx(made["test_after"])
+
+
+def test_how_long_it_lasts(run: Any, model_file: Path, tmp_path: Path) -> None:
+    words = ("calibrate", model_file, *SMALL, "--with", "mismatch=0.3", "--with", "drift=0.02", "-o", tmp_path / "c")
+    made = parsed(run(*words, "--check-at", "age=0:40:20", "--json"))
+    assert made["drift"]["amounts"] == [0.0, 20.0, 40.0]
+    assert len(made["drift"]["accuracy"]) == 3
+    profile = load_profile(tmp_path / "c")
+    assert profile.expires <= profile.made + timedelta(hours=40)  # it loses a point before 40 h
+    outcome = run(*words, "--check-at", "temperature=0,10")
+    assert outcome.code == 0, outcome.err
+    assert "temperature + K" in outcome.out
+    assert "calibrate again: " in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("calibrate MODEL --level 7 -o OUT", "calibration level '7': 4, 1-5 or 2+4+5 are expected"),
+        ("calibrate MODEL --chip mixed-signal --algorithm newton -o OUT", "unknown algorithm 'newton'"),
+        ("calibrate MODEL --chip mixed-signal --measure rate -o OUT", "unknown measure 'rate': did you mean rates"),
+        ("calibrate MODEL -o OUT", "a profile is of one network on one chip model; name one with --chip"),
+        ("calibrate MODEL --chip mixed-signal --check-at rust=1 -o OUT", "--check-at rust=1: age=0:168:24 (hours)"),
+        ("calibrate MODEL --chip mixed-signal --check-at age=0,x -o OUT", "--check-at age=0,x"),
+        ("calibrate MODEL --chip mixed-signal --check-at age=0,9 -o OUT", "chips that do not drift do not age"),
+        ("calibrate MODEL --chip mixed-signal --valid-hours -3 -o OUT", "a positive number is expected"),
+        ("calibrate MODEL --chip mixed-signal --measurements 9999 -o OUT", "--measurements 9999: there are 512"),
+        ("calibrate MODEL --chip xylo-a2 -o OUT", "is digital: every chip computes the same"),
+        ("calibrate MODEL --curve -o STUDY", "--curve: for a profile, -o FOLDER"),
+        ("calibrate MODEL --chip mixed-signal -o TAKEN", "exists and is not a profile of ours"),
+        ("calibrate MODEL --chip-id 3 -o STUDY", "--chip-id: for a profile, -o FOLDER"),
+        ("sweep MODEL --calibrated 0 -o STUDY", "calibration level '0'"),
+        ("run ARTIFACT --profile nowhere", "nowhere/profile.json: No such file"),
+        ("run ARTIFACT --profile PROFILE", "profile refused: foreign: it is of a mixed-signal, this is a loihi2"),
+        ("run ROCKPOOL --profile EXPIRED", "profile refused: expired: 2026-01-01"),
+    ],
+)
+def test_wrong_usage_says_what_and_leaves_nothing(
+    run: Any,
+    model_file: Path,
+    artifact: Path,
+    rockpool_artifact: Path,
+    profile: Path,
+    tmp_path: Path,
+    words: str,
+    said: str,
+) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.doc").write_text("x")
+    expired = tmp_path / "expired"
+    expired.mkdir()
+    for path in profile.iterdir():
+        (expired / path.name).write_bytes(path.read_bytes())
+    content = json.loads((expired / FILE).read_text())
+    old = {"made": "2025-12-25T00:00:00+00:00", "expires": "2026-01-01T00:00:00+00:00"}
+    (expired / FILE).write_text(json.dumps(content | old))
+    names = {"MODEL": model_file, "ARTIFACT": artifact, "ROCKPOOL": rockpool_artifact, "PROFILE": profile}
+    names |= {"OUT": tmp_path / "out", "TAKEN": tmp_path / "taken", "EXPIRED": expired, "STUDY": tmp_path / "s.sqlite"}
+    before = sorted(path.name for path in tmp_path.iterdir())
+    outcome = run(*(names.get(word, word) for word in words.split()))
+    assert outcome.code == 2
+    assert said in outcome.err, outcome.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert datetime.fromisoformat(old["made"]).tzinfo is not None
+
+
+def test_levels_stand_side_by_side_in_a_study_and_its_report(run: Any, model_file: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study.sqlite"
+    words = (model_file, *SMALL, "--chips", 3, "--noise", "mismatch=0,0.5", "-o", study)
+    parsed(run("sweep", *words, "--json"))
+    for level in ("1", "4", "1-5"):
+        made = parsed(run("calibrate", *words, "--level", level, "--json"))
+        assert {row["ladder"] for row in made} <= {"1", "4", "1-5"}
+        rows = parsed(run("sweep", *words, "--calibrated", level, "--json"))
+    assert [(row["ladder"], row["level"]) for row in rows] == [
+        (ladder, level) for level in (0.0, 0.5) for ladder in ("", "1", "1-5", "4")
+    ]
+    by_ladder = {row["ladder"]: row["accuracy_mean"] for row in rows if row["level"] == 0.5}
+    assert by_ladder["1-5"] > by_ladder[""]
+    shown = run("sweep", *words, "--calibrated", "4", "--show", "differences")
+    assert "model, calibrated 4" in shown.out
+    assert run("report", tmp_path).code == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "level 1-5" in page
