@@ -13,7 +13,9 @@ took no part, the same chips before and after. Parts (--parts):
     readout       level 5 and the whole ladder against readout noise
     drift         accuracy after calibration against age and temperature
 
-A run that was killed goes on with what is missing: models and studies stay in the folder beside the output file.
+The output is a list of rows; beside it, in …-about.json, are command, seeds, machine, versions, drift and knees. Rows
+of other data sets and parts stay. A run that was killed goes on with what is missing: models and studies stay in a
+folder beside the output file.
 `recovered` is the share of the accuracy that mismatch took, mean over networks of (after - before) / (ideal - before);
 its interval is Student's over chips and networks, each chip against its own network's loss.
 """
@@ -40,7 +42,7 @@ from neurodeploy.experiment import train_model
 from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.hw_models.virtual_chip import VirtualChip
 from neurodeploy.study import make_studies
-from neurodeploy.sweep.plan import Point, parameters
+from neurodeploy.sweep.plan import Point, describe, parameters
 from neurodeploy.sweep.run import Study, measure
 from neurodeploy.sweep.store import Store
 
@@ -92,28 +94,58 @@ def main() -> None:
         raise UsageError(f"--parts {', '.join(sorted(unknown))}: known are {', '.join(PARTS)}")
     work = options.work or options.output.with_suffix(".work")
     work.mkdir(parents=True, exist_ok=True)
-    kept = read_json(options.output) or {}
+    about = options.output.with_name(f"{options.output.stem}-about.json")
+    kept = read_json(about) or {}
     rows: list[dict[str, Any]] = []
-    others = [row for row in kept.get("rows", []) if row["data"] != options.data]
+    parts = options.parts.split(",")
+    others = [
+        row
+        for row in read_json(options.output) or []
+        if (row["data"], row["part"]) not in {(options.data, part) for part in parts}
+    ]
     for case in _cases(options):
         row = _row(options, work, case)
         if row is not None:
             rows.append(row)
             print({name: row[name] for name in _SHOWN}, flush=True)
-            _write(options, others + rows, kept.get("drift", {}))
-    if "drift" in options.parts.split(","):
-        drifts = dict(kept.get("drift", {})) | {options.data: _drifts(options, work)}
-        _write(options, others + rows, drifts)
+            _write(options, about, others + rows, kept)
+    if "drift" in parts:
+        kept["drift"] = dict(kept.get("drift", {})) | {options.data: _drifts(options, work)}
+        _write(options, about, others + rows, kept)
 
 
-_SHOWN = ("part", "chip", "noise", "ladder", "accuracy_before", "accuracy_mean", "recovered", "recovered_ci")
+_SHOWN = ("part", "chip", "noise", "level", "fixed", "ladder", "accuracy_before", "accuracy_mean", "recovered")
 
 
-def _write(options: argparse.Namespace, rows: list[dict[str, Any]], drifts: dict[str, Any]) -> None:
-    settings = {name: getattr(options, name) for name in ("settings", "networks", "chips", "samples")}
-    seeds = {"networks": list(range(options.networks)), "chips": 0}
-    head = {"provenance": provenance(), "settings": settings, "seeds": seeds}
-    write_json(options.output, head | {"rows": rows, "drift": drifts})
+def _write(options: argparse.Namespace, about: Path, rows: list[dict[str, Any]], kept: dict[str, Any]) -> None:
+    """The rows, and what they were made with: one entry per data set and set of parts, of the last run of each."""
+    names = ("settings", "networks", "chips", "samples", "mismatch", "levels", "tuned")
+    run = {"provenance": provenance()} | {name: getattr(options, name) for name in names}
+    run |= {"seeds": {"networks": list(range(options.networks)), "chips": 0}}
+    kept["runs"] = dict(kept.get("runs", {})) | {f"{options.data}: {options.parts}": run}
+    kept["knees"] = _knees(rows)
+    write_json(options.output, rows)
+    write_json(about, kept)
+
+
+def _knees(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Per data set and chip the fewest measurement samples, runs and bits that bring 95 % of what the most bring."""
+    found = []
+    for data, chip in dict.fromkeys((row["data"], row["chip"]) for row in rows):
+        for part, name in (
+            ("measurements", "measurement_samples"),
+            ("measurements", "runs_per_search"),
+            ("bits", "bits"),
+        ):
+            mine = [
+                row for row in rows if (row["data"], row["chip"], row["part"], row["level"]) == (data, chip, part, 0.5)
+            ]
+            one_way = [row for row in mine if (row["runs_per_search"] is None) == (name != "runs_per_search")]
+            points = {row[name]: row["recovered"] for row in one_way if row["recovered"] is not None}
+            if len(points) > 1:
+                enough = [at for at, share in points.items() if share >= 0.95 * max(points.values())]
+                found.append({"data": data, "chip": chip, "of": name, "knee": min(enough), "points": points})
+    return found
 
 
 def _cases(options: argparse.Namespace) -> Iterator[Case]:
@@ -132,7 +164,7 @@ def _cases(options: argparse.Namespace) -> Iterator[Case]:
                     yield Case("thermal", "plain", chip, NoiseModel(mismatch=level, thermal=0.1), ladder)
         if "synapses" in parts:
             for name in ("plain", "robust"):
-                for ladder in (None, (4,), parse_ladder(WHOLE), *tuned):
+                for ladder in (None, (4,), parse_ladder(WHOLE), *tuned, *([parse_ladder("1-6")] if tuned else [])):
                     yield Case("synapses", name, chip, NoiseModel(mismatch=0.3, weight_mismatch=0.3), ladder)
         if "bits" in parts:
             for level in (0.2, 0.5):
@@ -180,8 +212,9 @@ def _row(options: argparse.Namespace, work: Path, case: Case) -> dict[str, Any] 
         "part": case.part,
         "recipe": case.recipe,
         "chip": case.chip,
-        "noise": parameters(case.noise),
+        "noise": "mismatch",
         "level": case.noise.mismatch,
+        "fixed": describe(case.noise, without="mismatch"),
         "ladder": ladder_name(case.ladder) if case.ladder else "",
         "bits": case.bits,
         "measurement_samples": case.samples or 128,

@@ -6,16 +6,19 @@ A network of the preset `dynapse2_digits` is trained for each seed and quantised
 virtual chips run in our engine and in DynapSim, jitted and batched, on the same test samples. `presets` has the levels
 of silicon, of Rockpool and of Büchel et al., `thermal` noise of ours in both simulators.
 
-Speed is measured in the same run on one thread, least of several: a chip is its parameters and all its samples, in
+Speed is measured in the same run on one core, least of several: a chip is its parameters and all its samples, in
 
     engine      ours, parameters drawn and packed for each chip
-    jitted      one compiled DynapSim, chips as arguments, all samples at once; without compilation
+    jitted      one compiled DynapSim that puts out spikes alone, chips as arguments, all samples at once; without
+                compilation
+    jitted_with_traces  the same with membranes and currents, which a DynapSim module always returns
     natural     Rockpool as its tutorials have it: mismatch_generator(module), then module(data); one or two chips
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -54,6 +57,8 @@ def main() -> None:
     parser.add_argument("--natural", type=int, default=1, help="chips in Rockpool's natural use, about 10 s each")
     parser.add_argument("--quick", action="store_true", help="a small network, 3 epochs")
     options = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):  # before jax counts the cores: both simulators get one
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
     runs: list[dict[str, Any]] = []
     speed: dict[str, Any] = {}
@@ -109,7 +114,7 @@ def _speed(network: Dynapse2Network, inputs: NDArray[Any], natural: int) -> dict
     mismatch = preset("rockpool").mismatch
     plain = nominal(network)
     spread, into = simulator.inputs(plain, inputs)
-    run = simulator.compiled(network.neurons, network.dt)
+    run, traced = (simulator.compiled(network.neurons, network.dt, traces=traces) for traces in (False, True))
 
     def engine() -> None:
         dynapse2_engine.run(realise(network, mismatch, 0), inputs, record=False)
@@ -121,6 +126,10 @@ def _speed(network: Dynapse2Network, inputs: NDArray[Any], natural: int) -> dict
         own = simulator.parameters(realise(network, mismatch, 0))
         jax.block_until_ready(run(own, into, spread, np.float32(0)))
 
+    def traced_too() -> None:
+        own = simulator.parameters(realise(network, mismatch, 0))
+        jax.block_until_ready(traced(own, into, spread, np.float32(0)))
+
     ready = simulator.parameters(plain)
 
     def jitted_alone() -> None:
@@ -129,12 +138,8 @@ def _speed(network: Dynapse2Network, inputs: NDArray[Any], natural: int) -> dict
     started = time.perf_counter()
     jitted_alone()
     found: dict[str, Any] = {"samples": inputs.shape[1], "jit_compile_seconds": time.perf_counter() - started}
-    for name, work in {
-        "engine": engine,
-        "jitted": jitted,
-        "engine_alone": kernel,
-        "jitted_alone": jitted_alone,
-    }.items():
+    works = {"engine": engine, "jitted": jitted, "jitted_with_traces": traced_too}
+    for name, work in (works | {"engine_alone": kernel, "jitted_alone": jitted_alone}).items():
         found[name] = _least(work, _REPEATS)
     if natural:
         module = simulator.module(plain)
@@ -147,7 +152,7 @@ def _speed(network: Dynapse2Network, inputs: NDArray[Any], natural: int) -> dict
             jax.block_until_ready(chip(weighted)[0])
 
         found["natural"] = _least(naturally, natural, warm=False)
-    for rival in ("jitted", "natural"):
+    for rival in ("jitted", "jitted_with_traces", "natural"):
         if rival in found:
             found[f"engine_against_{rival}"] = found[rival]["wall"] / found["engine"]["wall"]
             found[f"engine_against_{rival}_cpu"] = found[rival]["cpu"] / found["engine"]["cpu"]

@@ -129,8 +129,12 @@ def inputs(chip: Realised, events: Array) -> tuple[Array, Array]:
 
 
 @cache
-def compiled(neurons: int, dt: float) -> Any:
-    """(parameters, input weights, events, noise) -> spikes, vmem, isyn, each (B, chip steps, neurons)."""
+def compiled(neurons: int, dt: float, traces: bool = True) -> Any:
+    """(parameters, input weights, events, noise) -> (spikes, vmem, isyn), each (B, chip steps, neurons).
+
+    Args:
+        traces: False for spikes alone.
+    """
     bare = DynapSim(
         shape=(neurons, neurons),
         has_rec=True,
@@ -143,6 +147,6 @@ def compiled(neurons: int, dt: float) -> Any:
     @jax.jit
     def run(own: dict[str, Any], into: Any, spread: Any, noise: Any) -> Any:
         spikes, _, record = bare.set_attributes(own).evolve(jnp.matmul(spread, into) + noise)
-        return spikes, record["vmem"], record["isyn"]
+        return (spikes, record["vmem"], record["isyn"]) if traces else (spikes,)
 
     return run

@@ -27,8 +27,8 @@ NEVER = STATE_LIMIT >> VOLTAGE_UNIT_BITS  # a threshold that no fixed-point pote
 
 
 def realise_all(chips: Sequence[VirtualChip], program: Program) -> list[Program]:
-    """`VirtualChip.realise` of several chips, on all cores: drawing numbers needs no interpreter."""
-    if len(chips) < 2:
+    """`VirtualChip.realise` of several chips, on all cores where weights are drawn, which needs no interpreter."""
+    if len(chips) < 2 or not any(one.noise.weight_mismatch or one.noise.dead_synapses for one in chips):
         return [chip.realise(program) for chip in chips]
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda chip: chip.realise(program), chips))

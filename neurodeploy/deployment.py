@@ -40,7 +40,7 @@ from neurodeploy.snn.trace import trace
 
 SIMULATORS = ("reference", "engine")
 _INSPECTED_SAMPLES = 32  # of the calibration samples
-_PACKAGES = ("numpy", "scipy", "torch", "pytorch-lightning", "safetensors", "rockpool")
+_PACKAGES = ("numpy", "scipy", "torch", "pytorch-lightning", "safetensors", "rockpool", "jax")
 
 
 @dataclass(frozen=True, eq=False)

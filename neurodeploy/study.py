@@ -24,7 +24,7 @@ from neurodeploy.sweep.run import Samples, Study
 
 MEASUREMENT_SAMPLES = 128
 SELECTION_SAMPLES = 500
-REFIT_SAMPLES = 512
+REFIT_SAMPLES = 2048
 
 
 def parse_axes(noise: Sequence[str], fixed: Sequence[str]) -> list[NoiseAxis]:

@@ -28,6 +28,7 @@ from neurodeploy.simulate import engine
 from neurodeploy.simulate.recording import Recording
 
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # λ, relative to the mean square of a feature
+_MOST = 512  # samples: every spike of a layer is held at once
 _HELD_OUT = 4  # every fourth sample chooses λ
 
 
@@ -43,7 +44,8 @@ def cannot_refit(program: Program) -> str | None:
 
 def refit(work: Work, knob: Knob, settings: RackSettings) -> Proposal:
     """One recording of the refit samples; the weights of every chip are its own."""
-    program, inputs = work.program, work.refit
+    program = work.program
+    inputs = work.refit[:_MOST] if work.refit.ndim == len(program.input.shape) + 1 else work.refit[:, :_MOST]
     last = program.layers[-1]
     nominal = engine.run(program, inputs)
     wanted = _in_weight_units(last, nominal.readout)

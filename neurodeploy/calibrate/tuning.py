@@ -8,7 +8,8 @@ nominal model with those spikes in it,
 the arctangent surrogate of arXiv:2304.13289, Eq. 11, so that every gradient is taken where the chip really is (as
 Cramer et al., PNAS 119, 2022, train BrainScaleS-2). The loss is the cross-entropy between the readout of the model,
 fed with the chip's spikes, and that of the nominal Program, which needs no labels. After each step the weights are
-rounded to the chip's codes and written; what rounding took away is kept for the next step.
+rounded to the chip's codes and written; what rounding took away is kept for the next step. The rate falls to 0, so that
+the last batch decides little.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ def tune(work: Work, knob: Knob, settings: RackSettings) -> Proposal:
         order = np.argsort(frozen_uniforms((count,), options.seed, "tuning", step))[: options.tuning_batch]
         batch = inputs[order] if static else inputs[:, order]
         recordings = work.bench.recordings(batch, settings)
+        rate = options.tuning_rate * (1 - step / options.tuning_steps)
         for model, recording in zip(models, recordings, strict=True):
-            model.learn(batch, recording.spikes, targets[torch.from_numpy(order)], options.tuning_rate, step)
+            model.learn(batch, recording.spikes, targets[torch.from_numpy(order)], rate, step)
         codes = [model.codes() for model in models]
         settings |= {key: np.stack([one[key] for one in codes]) for key in codes[0]}
         work.bench.observe(settings)

@@ -49,9 +49,15 @@ def calibrate(
     fixed: list[str] = FIXED,
     chips: int = POPULATION,
     chip_id: int = typer.Option(None, "--chip-id", min=0, help="Of a profile: which virtual chip."),
-    algorithm: str = typer.Option("bisection", "--algorithm", help="bisection, secant, regression; or spsa."),
-    measure: str = typer.Option("rates", "--measure", help="rates, curve (rates by drive); readout for spsa."),
-    measurements: int = typer.Option(128, "--measurements", min=1, help="Samples on which rates are matched."),
+    algorithm: str = typer.Option(
+        "bisection", "--algorithm", help="Of a profile: bisection, secant, regression; or spsa."
+    ),
+    measure: str = typer.Option(
+        "rates", "--measure", help="Of a profile: rates, curve (rates by drive); readout for spsa."
+    ),
+    measurements: int = typer.Option(
+        128, "--measurements", min=1, help="Of a profile: samples on which rates are matched."
+    ),
     valid_hours: float = typer.Option(168.0, "--valid-hours", help="Of a profile: for how long it is good."),
     check_at: str = typer.Option(
         None, "--check-at", help="Of a profile: how it does later, as age=0:168:24 or temperature=0,10,20."
@@ -79,7 +85,7 @@ def calibrate(
     from neurodeploy.calibrate.ladder import parse_ladder
     from neurodeploy.calibrate.work import Options
     from neurodeploy.simulate.torch_device import find_device
-    from neurodeploy.study import parse_axes
+    from neurodeploy.study import MEASUREMENT_SAMPLES, parse_axes
     from neurodeploy.sweep.executor import make_executor
     from neurodeploy.sweep.plan import parse_noise
     from neurodeploy.sweep.run import calibrate as run_calibration
@@ -92,6 +98,10 @@ def calibrate(
     levels, options, base = parse_ladder(level), Options(algorithm, measure), parse_noise(fixed)
     to_study = output.suffix in STUDY_SUFFIXES or output.is_file()
     given = {"--chip-id": chip_id, "--check-at": check_at, "--curve": curve or None}
+    # A study is calibrated as `sweep --calibrated` would do it.
+    given |= {"--algorithm": None if algorithm == Options.algorithm else algorithm}
+    given |= {"--measure": None if measure == Options.measure else measure}
+    given |= {"--measurements": None if measurements == MEASUREMENT_SAMPLES else measurements}
     if to_study and any(value is not None for value in given.values()):
         raise UsageError(f"{' and '.join(n for n, v in given.items() if v is not None)}: for a profile, -o FOLDER")
     axes = parse_axes(noise, fixed) if to_study else []

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from neurodeploy.ir.program import Program
-from neurodeploy.simulate.spiking_rows import NEURON_ROWS, ChipArrays
-from neurodeploy.simulate.spiking_tables import Plan, chip_arrays
+from neurodeploy.simulate.spiking_rows import NEURON_ROWS, Array, ChipArrays
+from neurodeploy.simulate.spiking_tables import Plan, chip_arrays, chip_weights, inner_synapses
 
 _MOST_AT_ONCE = 16  # chips
 _CACHE_BYTES = 2**18  # of what chips that run side by side have of their own
@@ -38,8 +38,14 @@ def make_blocks(plan: Plan, programs: Sequence[Program], apart: bool) -> list[Bl
 
     Their number is a multiple of that of the threads, where there are as many chips.
     """
-    arrays = [chip_arrays(plan, one) for one in programs]
-    alike = all(one.weights is arrays[0].weights for one in arrays)
+    weights: dict[tuple[int, ...], Array] = {}
+    arrays = []
+    for program in programs:
+        same = tuple(id(one.weight) for one in inner_synapses(plan, program))
+        if same not in weights:
+            weights[same] = chip_weights(plan, program)
+        arrays.append(chip_arrays(plan, program, weights[same]))
+    alike = len(weights) == 1
     at_once = 1 if apart or not alike else max(1, min(_MOST_AT_ONCE, _CACHE_BYTES // (24 * plan.neurons)))
     threads = torch.get_num_threads()
     count = min(len(programs), -(-len(programs) // (at_once * threads)) * threads)

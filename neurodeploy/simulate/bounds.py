@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from neurodeploy.ir.synapses import ConvSynapses, Synapses, extreme_sums
 
 UNIT = 2.0**VOLTAGE_UNIT_BITS  # of fixed-point sums, in voltage units
 MOST_COUNTED = 255  # steps over which spikes are counted in a byte
+_KEPT = 64  # synapses whose bounds are kept: those that all chips of a population have are asked for once per chip
 _EXACT = 2.0**53  # integers below it are exact in double precision
 
 
@@ -35,12 +37,12 @@ class Bounds:
     def of(cls, program: Program, number: int) -> Bounds:
         layer = program.layers[number]
         highest = 2**program.input.bits - 1
-        sums = [extreme_sums(one, 0, highest if one.source == INPUT else 1) for one in layer.synapses]
+        sums = [_extremes(one, highest if one.source == INPUT else 1) for one in layer.synapses]
         largest = sum(max(-low, high) for low, high in sums)
         # Before a weight exponent shifts it, and with inputs of any sign on the way, a sum may be larger.
         on_the_way = sum(largest_sum(one, highest if one.source == INPUT else 1) for one in layer.synapses)
         neurons = layer.neurons
-        narrow = all(fits(one.weight, np.int16) for one in layer.synapses)
+        narrow = all(_narrow(one) for one in layer.synapses)
         if not isinstance(neurons, FixedPointNeurons):
             return cls(on_the_way, bool(neurons.current_decay.any()), narrow)
         reach = largest * UNIT
@@ -83,11 +85,22 @@ def _lowest_bit(values: NDArray[Any]) -> float:
     return float(bits[whole != 0].min(initial=np.inf))
 
 
+@lru_cache(maxsize=_KEPT)
+def _extremes(one: Synapses, highest: int) -> tuple[float, float]:
+    return extreme_sums(one, 0, highest)
+
+
+@lru_cache(maxsize=_KEPT)
+def _narrow(one: Synapses) -> bool:
+    return fits(one.weight, np.int16)
+
+
 def fits(values: NDArray[Any], kind: type[np.signedinteger[Any]]) -> bool:
     held = np.iinfo(kind)
     return values.size == 0 or bool(held.min <= values.min() and values.max() <= held.max)
 
 
+@lru_cache(maxsize=_KEPT)
 def largest_sum(one: Synapses, highest: int) -> float:
     """Bound of the sums, and of every sum on the way to them, before a weight exponent."""
     rows = np.abs(one.weight.reshape(len(one.weight), -1).astype(np.float64)).sum(axis=1)

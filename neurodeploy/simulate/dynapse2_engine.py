@@ -27,7 +27,17 @@ from neurodeploy.simulate.dynapse2 import (
     recording_of,
     thermal_currents,
 )
-from neurodeploy.simulate.dynapse2_kernels import LANES, PARAMETERS, STATES, active, deliver, fire, update
+from neurodeploy.simulate.dynapse2_kernels import (
+    BLOCK,
+    LANES,
+    PARAMETERS,
+    ROW,
+    STATES,
+    active,
+    deliver,
+    fire,
+    update,
+)
 
 Array = NDArray[Any]
 _CHUNK = 2**24  # numbers of thermal noise that are held at once
@@ -90,14 +100,18 @@ def _weights(currents: Array) -> tuple[Array, Array, Array]:
 
 
 def _packed(chip: Realised) -> Array:
-    """(parameters, lanes); the lanes that fill up repeat the first neuron."""
+    """(blocks, parameters * ROW); the lanes that fill up a block repeat its last neuron."""
     found = coefficients(chip)
     one = np.float32(1)
     found |= {"per_leak": one / found["leak"], "per_io": one / found["io"]}
     found["dt_over_tau_factor"] = found["dt"] / found["tau_factor"]
-    rows = np.stack([np.broadcast_to(found[name], chip.network.neurons) for name in PARAMETERS])
-    more = _padded(rows.shape[1]) - rows.shape[1]
-    return np.concatenate([rows, np.repeat(rows[:, :1], more, axis=1)], axis=1, dtype=np.float32)
+    neurons = chip.network.neurons
+    packed = np.empty((-(-neurons // BLOCK), len(PARAMETERS), ROW), dtype=np.float32)
+    for number, block in enumerate(packed):
+        lanes = np.minimum(np.arange(number * BLOCK, number * BLOCK + ROW), min((number + 1) * BLOCK, neurons) - 1)
+        for row, name in zip(block, PARAMETERS, strict=True):
+            row[:] = found[name][lanes]
+    return packed.reshape(len(packed), -1)
 
 
 def _padded(neurons: int) -> int:
@@ -132,12 +146,14 @@ def _compiled(fingerprint: str) -> Any:
         high,
     ):
         fingerprint  # noqa: B018 — has to be named here to be in the closure
-        neurons, lanes = spikes.shape[2], parameters.shape[1]
-        record = len(membranes) > 0
+        neurons, lanes = spikes.shape[2], weights_rec.shape[1]
+        blocks, record = len(parameters), len(membranes) > 0
         for sample in range(low, high):
-            states = np.zeros((states_of_a_neuron, lanes), np.float32)
-            states[:3] = parameters[0]
-            states[3] = np.float32(1)
+            states = np.zeros((blocks, states_of_a_neuron * ROW), np.float32)
+            for block in range(blocks):
+                for row in range(3):
+                    states[block, row * ROW : (row + 1) * ROW] = parameters[block, :ROW]  # the dark current
+                states[block, 3 * ROW : 4 * ROW] = np.float32(1)
             weighted, counts = np.zeros(lanes, np.float32), np.zeros(neurons, np.uint8)
             coming, firing = np.zeros(events.shape[2] + 1, np.int64), np.zeros(neurons + 1, np.int64)
             fired = 0
@@ -149,11 +165,17 @@ def _compiled(fingerprint: str) -> Any:
                     number = active(arriving, coming)
                     deliver(weighted, arriving, coming, number, weights_in, first_in, last_in)
                 deliver(weighted, counts, firing, fired, weights_rec, first_rec, last_rec)
-                update(parameters, states, weighted)
-                if record:  # the membrane before its reset
-                    membranes[step, sample] = states[0, :neurons]
-                    synapses[step, sample] = states[1, :neurons]
-                fired = fire(parameters, states, counts, firing)
+                fired = 0
+                for block in range(blocks):
+                    start, stop = block * BLOCK, min((block + 1) * BLOCK, neurons)
+                    p, s = parameters[block], states[block]
+                    update(p, s, weighted[start : start + BLOCK])
+                    if record:  # the membrane before its reset
+                        membranes[step, sample, start:stop] = s[: stop - start]
+                        synapses[step, sample, start:stop] = s[ROW : ROW + stop - start]
+                    number = fire(p, s, counts[start:stop], firing[fired : fired + stop - start + 1])
+                    firing[fired : fired + number] += start
+                    fired += number
                 spikes[step, sample] = counts
 
     return simulate

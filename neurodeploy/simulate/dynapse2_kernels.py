@@ -12,6 +12,8 @@ from numba.core import types
 from numba.extending import intrinsic
 
 LANES = 16  # neurons are filled up to a multiple of so many
+BLOCK = 256  # neurons whose parameters lie side by side
+ROW = BLOCK + LANES  # from one row to the next: not a power of two, which would crowd a few places of the cache
 MOST = 255  # spikes of a neuron in a step
 # Rows of a neuron's parameters and of its states, in the order in which the kernel has them.
 PARAMETERS = (
@@ -116,71 +118,85 @@ def deliver(weighted, counts, found, number, weights, first, last):
         weights: (sources, lanes) float32.
         first, last: (sources,), between which a source has weights other than 0.
     """
-    for place in range(number):
-        source = found[place]
-        count, start, stop = _F(counts[source]), first[source], last[source]
-        targets, row = weighted[start:stop], weights[source, start:stop]  # views of equal length: many lanes at once
-        for lane in range(targets.shape[0]):
-            targets[lane] += count * row[lane]
+    place = 0
+    while place + 3 < number:  # four rows at a time: fewer passes over the sums
+        a, b, c, d = found[place], found[place + 1], found[place + 2], found[place + 3]
+        count_a, count_b, count_c, count_d = _F(counts[a]), _F(counts[b]), _F(counts[c]), _F(counts[d])
+        start = min(min(first[a], first[b]), min(first[c], first[d]))
+        stop = max(max(last[a], last[b]), max(last[c], last[d]))
+        targets = weighted[start:stop]  # views of equal length: many lanes at once
+        row_a, row_b, row_c, row_d = (
+            weights[a, start:stop],
+            weights[b, start:stop],
+            weights[c, start:stop],
+            weights[d, start:stop],
+        )
+        for i in range(targets.shape[0]):
+            targets[i] += (count_a * row_a[i] + count_b * row_b[i]) + (count_c * row_c[i] + count_d * row_d[i])
+        place += 4
+    while place < number:
+        a = found[place]
+        count_a, targets, row_a = _F(counts[a]), weighted[first[a] : last[a]], weights[a, first[a] : last[a]]
+        for i in range(targets.shape[0]):
+            targets[i] += count_a * row_a[i]
+        place += 1
 
 
 @numba.njit(nogil=True, fastmath={"contract"}, error_model="numpy")
-def update(parameters, states, weighted):
-    """One step of all neurons, up to whether they are above their threshold.
+def update(p, s, weighted):
+    """One step of up to `BLOCK` neurons, up to whether they are above their threshold.
 
-    Two loops over few arrays each: compilers turn these into operations on many neurons at once.
+    Rows lie at constants in flat arrays: only so the compiler knows that they do not overlap, and takes many lanes at
+    once without asking first.
 
     Args:
-        parameters: (len(PARAMETERS), lanes) float32.
-        states: (len(STATES), lanes) float32, changed but for "spikes"; "feedback" holds (I' / Io)^exponent.
+        p: parameters, (len(PARAMETERS) * ROW,) float32.
+        s: states, (len(STATES) * ROW,) float32, changed but for "spikes"; "feedback" holds (I' / Io)^exponent.
         weighted: (lanes,) float32, what arrives; set to 0.
     """
-    p, s = parameters, states
-    for lane in range(weighted.shape[0]):
-        io = p[0, lane]
-        synapse = p[1, lane] * s[1, lane] + p[2, lane] * max(p[3, lane] * weighted[lane], io)
-        adaptation = max(p[4, lane] * s[2, lane] + p[5, lane] * s[5, lane], io)
-        drain = p[6, lane] + adaptation
-        arriving = synapse - drain + p[8, lane]
-        arriving = arriving if s[4, lane] == _ZERO else _ZERO
+    for i in range(weighted.shape[0]):
+        io = p[i]
+        synapse = p[ROW + i] * s[ROW + i] + p[2 * ROW + i] * max(p[3 * ROW + i] * weighted[i], io)
+        adaptation = max(p[4 * ROW + i] * s[2 * ROW + i] + p[5 * ROW + i] * s[5 * ROW + i], io)
+        drain = p[6 * ROW + i] + adaptation
+        arriving = synapse - drain + p[8 * ROW + i]
+        arriving = arriving if s[4 * ROW + i] == _ZERO else _ZERO
         arriving = max(arriving, io)
-        membrane = s[0, lane]
+        membrane = s[i]
         # Igain / Itau (I_in - I_leak) - I (1 + I_ahp / Itau), then the whole of dI with what cancels left out.
-        pull = p[10, lane] * (arriving - drain) - membrane * (_ONE + adaptation * p[7, lane])
-        change = membrane * p[11, lane] * (drain * pull / (membrane + p[9, lane]) + io * s[3, lane])
+        pull = p[10 * ROW + i] * (arriving - drain) - membrane * (_ONE + adaptation * p[7 * ROW + i])
+        change = membrane * p[11 * ROW + i] * (drain * pull / (membrane + p[9 * ROW + i]) + io * s[3 * ROW + i])
         membrane = max(membrane + change, io)
-        s[0, lane], s[1, lane], s[2, lane] = membrane, synapse, adaptation
-        s[3, lane] = membrane * p[12, lane]
-        s[4, lane] = max(s[4, lane] - p[14, lane], _ZERO)
-        weighted[lane] = _ZERO
-    ratio, exponent = states[3], parameters[13]
-    for lane in range(ratio.shape[0]):
-        ratio[lane] = power(ratio[lane], exponent[lane])
+        s[i], s[ROW + i], s[2 * ROW + i] = membrane, synapse, adaptation
+        s[3 * ROW + i] = power(membrane * p[12 * ROW + i], p[13 * ROW + i])
+        s[4 * ROW + i] = max(s[4 * ROW + i] - p[14 * ROW + i], _ZERO)
+        weighted[i] = _ZERO
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def fire(parameters, states, counts, found):
-    """Spikes, reset and refractory timer.
+def fire(p, s, counts, found):
+    """Spikes, reset and refractory timer of up to `BLOCK` neurons.
 
     Args:
+        p, s: as of `update`.
         counts: (neurons,) uint8, overwritten with the spikes.
         found: (neurons + 1,), overwritten with the neurons that fired.
 
     Returns:
         How many fired.
     """
-    membrane, spikes, threshold = states[0], states[5], parameters[15]
-    for neuron in range(counts.shape[0]):
-        counts[neuron] = membrane[neuron] > threshold[neuron]
-        spikes[neuron] = _ONE if membrane[neuron] > threshold[neuron] else _ZERO
+    for i in range(counts.shape[0]):
+        above = s[i] > p[15 * ROW + i]
+        counts[i] = above
+        s[5 * ROW + i] = _ONE if above else _ZERO
     number = active(counts, found)
     for place in range(number):
-        neuron = found[place]
-        ratio = membrane[neuron] / threshold[neuron]
-        membrane[neuron] = parameters[0, neuron]
-        states[4, neuron] = parameters[16, neuron]
+        i = found[place]
+        ratio = s[i] / p[15 * ROW + i]
+        s[i] = p[i]
+        s[4 * ROW + i] = p[16 * ROW + i]
         if ratio > _E:  # the logarithm is above 1
-            fired = min(np.ceil(np.log(ratio)), _F(MOST))
-            spikes[neuron] = fired
-            counts[neuron] = np.uint8(fired)
+            spikes = min(np.ceil(np.log(ratio)), _F(MOST))
+            s[5 * ROW + i] = spikes
+            counts[i] = np.uint8(spikes)
     return number

@@ -121,9 +121,30 @@ def lay_out(
     )
 
 
-def chip_arrays(plan: Plan, program: Program) -> ChipArrays:
-    """What a chip has of its own, in the order of a plan."""
-    weights = []
+def chip_weights(plan: Plan, program: Program) -> NDArray[Any]:
+    """All weights of a chip, in the order of a plan."""
+    weights = [
+        _rows_of(weight, one, program.shapes[one.source])
+        for one in inner_synapses(plan, program)
+        for _, weight in _by_delay(one)
+    ]
+    flat = np.concatenate(weights) if weights else np.zeros(_LANES, dtype=np.int64)
+    return flat.astype(np.int64 if plan.sums is np.int64 else np.int8 if fits(flat, np.int8) else np.int16)
+
+
+def inner_synapses(plan: Plan, program: Program) -> tuple[Synapses, ...]:
+    """The synapses of a plan's layers whose sums are computed by the tables."""
+    numbers = {layer.name: layer for layer in program.layers}
+    return tuple(
+        one
+        for named in plan.layers
+        for index, one in enumerate(numbers[named.name].synapses)
+        if (named.name, index) not in plan.outside
+    )
+
+
+def chip_arrays(plan: Plan, program: Program, weights: NDArray[Any]) -> ChipArrays:
+    """What a chip has of its own beside those weights, in the order of a plan."""
     rows = {name: np.zeros(plan.neurons) for name in ("retention", "bias", "kept")}
     rows["threshold"] = np.full(plan.neurons, np.inf)
     numbers = {layer.name: layer for layer in program.layers}
@@ -143,16 +164,11 @@ def chip_arrays(plan: Plan, program: Program) -> ChipArrays:
             values["threshold"] = np.full((), np.inf)
         for name, array in (values | {"bias": neurons.bias}).items():
             rows[name][low:high] = channels_last(np.broadcast_to(array, layer.shape), layer.shape)
-        for index, one in enumerate(layer.synapses):
-            if (layer.name, index) not in plan.outside:
-                weights += [_rows_of(weight, one, program.shapes[one.source]) for _, weight in _by_delay(one)]
-    flat = np.concatenate(weights) if weights else np.zeros(_LANES, dtype=np.int64)
-    kind = np.int64 if plan.sums is np.int64 else np.int8 if fits(flat, np.int8) else np.int16
     units = [
         UNIT if isinstance(layer.neurons, FixedPointNeurons) else layer.scale
         for layer in (numbers[one.name] for one in plan.layers)
     ]
-    return ChipArrays(flat.astype(kind), **rows, unit=np.array(units))
+    return ChipArrays(weights, **rows, unit=np.array(units))
 
 
 class _Table:

@@ -13,6 +13,7 @@ from watched_device import Watched
 from neurodeploy.calibrate.device import RackSettings, of_chip, virtual_rack
 from neurodeploy.calibrate.ladder import calibrate, parse_ladder, unset
 from neurodeploy.calibrate.work import CalibrationData, Options
+from neurodeploy.errors import UsageError
 from neurodeploy.hw_models.knobs import adjusted, written
 from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.hw_models.virtual_chip import VirtualChip
@@ -229,3 +230,69 @@ def test_loihi_2_has_probes(programs: Programs, population: Population, data: Ca
     program = programs["loihi2"]
     (recorded,) = virtual_rack(population("loihi2", 1, mismatch=0.1), program).record(data.measurement[:3], {})
     assert set(recorded.potentials) == {"lif1", "lif2", program.layers[-1].name}
+
+
+@pytest.mark.parametrize("measure", ["curve", "readout"])
+def test_other_measures_bring_accuracy_back_too(
+    programs: Programs, population: Population, data: CalibrationData, measure: str
+) -> None:
+    chips, program = population("mixed-signal", core_mismatch=0.5), programs["mixed-signal"]
+    options = Options("spsa" if measure == "readout" else "bisection", measure)
+    result = calibrate(virtual_rack(chips, program), program, data, (3,), options)
+    assert result.validation_after.mean() > result.validation_before.mean() + 0.02
+    assert result.cost.chip_runs == 2 + (25 if measure == "readout" else 4 * 7 * 2)
+    if measure == "readout":
+        with pytest.raises(UsageError, match="level 4 with algorithm spsa"):
+            calibrate(virtual_rack(chips, program), program, data, (3, 4), options)
+
+
+def test_codes_of_cores_are_found_core_by_core(
+    programs: Programs, population: Population, data: CalibrationData
+) -> None:
+    program, chips = programs["by-core"], population("by-core", 3, core_mismatch=0.4, core_size=64)
+    result = calibrate(virtual_rack(chips, program), program, data, (3,))
+    codes = result.settings["gain/core/lif1"]
+    assert codes.shape == (3, 4)
+    assert result.kept.any()
+    own = np.stack([chip.realise(program).layers[0].neurons.threshold.reshape(4, 64)[:, 0] for chip in chips])
+    nominal = program.layers[0].neurons.threshold
+    # Where the core's threshold is high the gain's code must be low, and the other way round.
+    assert np.corrcoef((own / nominal)[result.kept].ravel(), codes[result.kept].ravel())[0, 1] < -0.7
+
+
+def test_the_observer_sees_what_is_best_by_then(
+    programs: Programs, population: Population, data: CalibrationData
+) -> None:
+    seen: list[tuple[int, RackSettings]] = []
+    program = programs["mixed-signal"]
+    device = virtual_rack(population("mixed-signal", 2, mismatch=0.4), program)
+    result = calibrate(device, program, data, (3, 4), observer=lambda cost, now: seen.append((cost.chip_runs, now)))
+    runs = [spent for spent, _ in seen]
+    assert runs == sorted(runs)
+    assert runs[-1] == result.cost.chip_runs == 1 + (14 + 1) + (16 + 1)
+    for name, values in result.settings.items():
+        np.testing.assert_array_equal(seen[-1][1][name], values)
+
+
+def test_samples_that_change_over_time_are_measured_alike(
+    programs: Programs, population: Population, data: CalibrationData
+) -> None:
+    """(T, B, …) that show the same at every step give what (B, …) gives, at every level."""
+    program = programs["mixed-signal"]
+    assert data.refit is not None
+    parts = [np.repeat(one[None], program.steps, axis=0) for one in (data.measurement, data.selection, data.refit)]
+    over_time = CalibrationData(parts[0], parts[1], data.labels, parts[2])
+    for options in (QUICK, Options(measure="curve", tuning_steps=2, tuning_batch=8)):
+        found = [
+            calibrate(
+                virtual_rack(population("mixed-signal", 2, mismatch=0.4), program),
+                program,
+                one,
+                parse_ladder("1-6"),
+                options,
+            )
+            for one in (data, over_time)
+        ]
+        np.testing.assert_array_equal(found[0].validation_after, found[1].validation_after)
+        for name, values in found[0].settings.items():
+            np.testing.assert_array_equal(found[1].settings[name], values, err_msg=name)

@@ -46,48 +46,6 @@ def test_a_level_without_its_knob_is_refused_by_name(
     assert not result.steps[1].kept.any()
 
 
-@pytest.mark.parametrize("measure", ["curve", "readout"])
-def test_other_measures_bring_accuracy_back_too(
-    programs: Programs, population: Population, data: CalibrationData, measure: str
-) -> None:
-    chips, program = population("mixed-signal", core_mismatch=0.5), programs["mixed-signal"]
-    options = Options("spsa" if measure == "readout" else "bisection", measure)
-    result = calibrate(virtual_rack(chips, program), program, data, (3,), options)
-    assert result.validation_after.mean() > result.validation_before.mean() + 0.02
-    assert result.cost.chip_runs == 2 + (25 if measure == "readout" else 4 * 7 * 2)
-    if measure == "readout":
-        with pytest.raises(UsageError, match="level 4 with algorithm spsa"):
-            calibrate(virtual_rack(chips, program), program, data, (3, 4), options)
-
-
-def test_codes_of_cores_are_found_core_by_core(
-    programs: Programs, population: Population, data: CalibrationData
-) -> None:
-    program, chips = programs["by-core"], population("by-core", 3, core_mismatch=0.4, core_size=64)
-    result = calibrate(virtual_rack(chips, program), program, data, (3,))
-    codes = result.settings["gain/core/lif1"]
-    assert codes.shape == (3, 4)
-    assert result.kept.any()
-    own = np.stack([chip.realise(program).layers[0].neurons.threshold.reshape(4, 64)[:, 0] for chip in chips])
-    nominal = program.layers[0].neurons.threshold
-    # Where the core's threshold is high the gain's code must be low, and the other way round.
-    assert np.corrcoef((own / nominal)[result.kept].ravel(), codes[result.kept].ravel())[0, 1] < -0.7
-
-
-def test_the_observer_sees_what_is_best_by_then(
-    programs: Programs, population: Population, data: CalibrationData
-) -> None:
-    seen: list[tuple[int, RackSettings]] = []
-    program = programs["mixed-signal"]
-    device = virtual_rack(population("mixed-signal", 2, mismatch=0.4), program)
-    result = calibrate(device, program, data, (3, 4), observer=lambda cost, now: seen.append((cost.chip_runs, now)))
-    runs = [spent for spent, _ in seen]
-    assert runs == sorted(runs)
-    assert runs[-1] == result.cost.chip_runs == 1 + (14 + 1) + (16 + 1)
-    for name, values in result.settings.items():
-        np.testing.assert_array_equal(seen[-1][1][name], values)
-
-
 def test_a_spiking_readout_is_not_refitted(programs: Programs, population: Population, data: CalibrationData) -> None:
     program = programs["mixed-signal"]
     last = replace(program.layers[-1], fires=True, neurons=replace(program.layers[-1].neurons, threshold=np.array(0.5)))

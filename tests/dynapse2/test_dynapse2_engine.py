@@ -98,6 +98,17 @@ def test_dynapsim_names_numbers_that_are_not_finite() -> None:
         dynapse2.run(replace(chip, values={**chip.values, "Ispkthr": broken}), events(network), limits=False)
 
 
+def test_more_neurons_than_a_core() -> None:
+    """The engine has parameters of 256 neurons side by side, wherever cores begin."""
+    network = chip_network(6, sizes=(40, 300, 250), steps=8)
+    shown = events(network, samples=3)
+    chip = realise(network, preset("dynap-se").mismatch, 1)
+    expected = reference.run(chip, shown)
+    assert fires(expected.spikes[..., :300])
+    assert fires(expected.spikes[..., 300:])
+    check_alike(expected, engine.run(chip, shown))
+
+
 def test_samples_do_not_depend_on_each_other_nor_on_threads() -> None:
     network = chip_network(2)
     shown, thermal = events(network, samples=9), Thermal(0.1)

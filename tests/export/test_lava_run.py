@@ -214,3 +214,33 @@ def test_an_exported_folder_runs_without_neurodeploy(tmp_path: Path) -> None:
         for name, voltages in expected.potentials.items():
             np.testing.assert_array_equal(result[f"voltages:{name}"], voltages)
             np.testing.assert_array_equal(result[f"spikes:{name}"], expected.spikes[name])
+
+
+_IN_PROCESS = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import lava_worker
+import numpy as np
+job = json.load(open(sys.argv[1] + "/lava_job.json"))
+arrays = dict(np.load(sys.argv[1] + "/lava_job.npz"))
+inputs = np.load(sys.argv[1] + "/inputs.npy")
+for turn in (0, 1):
+    np.savez(f"{sys.argv[1]}/turn-{turn}.npz", **lava_worker.execute(job, arrays, inputs[:, turn:]))
+print(sys.version_info[:2])
+"""
+
+
+def test_lavas_own_python_runs_it_in_process_and_again(tmp_path: Path) -> None:
+    """As in an environment that has Lava and not neurodeploy: Python 3.10, where it is the one that was installed."""
+    program = branching_program()
+    lava.write(program, tmp_path)
+    inputs = images(program, 3, seed=2, moving=True)
+    np.save(tmp_path / "inputs.npy", inputs)
+    python = [*lava_process.interpreter(), "-c", _IN_PROCESS, str(tmp_path)]
+    done = subprocess.run(python, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    if not lava_process.importable():
+        assert done.stdout.split("\n")[-2] == "(3, 10)"
+    for turn in (0, 1):
+        with np.load(tmp_path / f"turn-{turn}.npz", allow_pickle=False) as result:
+            check(program, inputs[:, turn:], lava.recording(program, result))

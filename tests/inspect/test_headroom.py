@@ -120,7 +120,7 @@ def test_a_voltage_saturates_one_past_its_register() -> None:
 @pytest.mark.parametrize(
     ("weight", "exponent", "rule"),
     [
-        ([[2**24]], 7, "L2-SUM-INT32"),  # not of 8 bits: as it is, 2^24 · 255 = 2^32 - 2^24
+        ([[2**24]], 0, "L2-SUM-INT32"),  # not of 8 bits: as it is, 2^24 · 255 = 2^32 - 2^24
         ([[2**23 - 1]], -8, None),  # (2^23 - 1) · 255 < 2^31, before it is shifted
         ([[127] * 33156], 0, "L2-SUM-INT32"),  # doubled: 2 · 127 · 255 · 33156 = 2^31 + 30472
         ([[127] * 33155], 0, None),
