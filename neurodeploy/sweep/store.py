@@ -82,11 +82,14 @@ class Store:
 
     Raises:
         FileFormatError: where the file is not a study of ours, or damaged; nothing is overwritten.
+        UsageError: where it is a folder.
         NeurodeployError: where its folder cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path.is_dir():
+            raise UsageError(f"{path}: is a folder; a study is one file: name one, such as {path / 'study.sqlite'}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=60, isolation_level=None)
@@ -173,7 +176,7 @@ class Store:
                 self._connection.execute("ROLLBACK")
         if differing:
             told = ", ".join(f"{name} ({there[name][:12]} there, {parts[name][:12]} now)" for name in differing)
-            raise UsageError(f"{self.path}: made with another {told}; name another file with -o")
+            raise UsageError(f"{self.path}: made with other {told}; name another file with -o")
 
     def chips(self) -> pd.DataFrame:
         """One row per chip and place on a curve; see `tables.chips`."""

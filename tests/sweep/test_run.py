@@ -200,7 +200,7 @@ def test_a_store_of_another_study_is_refused(
             lambda: sweep(other, [axis], store, False, quiet),
             lambda: calibrate(other, [axis], store, quiet),
         ):
-            with pytest.raises(UsageError, match=f"made with another {said}"):
+            with pytest.raises(UsageError, match=f"made with other {said}"):
                 attempt()
         pd.testing.assert_frame_equal(store.chips(), before)
 

@@ -112,6 +112,12 @@ def test_another_version_is_refused(tmp_path: Path, version: str | None) -> None
         Store(path)
 
 
+def test_a_folder_in_place_of_a_file_is_named_and_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"^{tmp_path}: is a folder; a study is one file: name one, such as .*study"):
+        Store(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_study_that_must_be_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no such study"):
         open_existing(tmp_path / "study.sqlite")
@@ -134,7 +140,7 @@ def test_a_study_belongs_to_whoever_claimed_it_first(tmp_path: Path) -> None:
     with Store(path) as store:
         for _ in range(2):
             said = (
-                f"^{path}: made with another seed .ffffffffffff there, eeeeeeeeeeee now., network b .eeeeeeeeeeee there"
+                f"^{path}: made with other seed .ffffffffffff there, eeeeeeeeeeee now., network b .eeeeeeeeeeee there"
             )
             with pytest.raises(UsageError, match=said):
                 store.claim({"seed": "e" * 64, "network a": "a" * 64, "network b": "b" * 64, "network c": "c" * 64})
@@ -219,7 +225,7 @@ def test_many_open_and_claim_a_new_study_at_once(tmp_path: Path) -> None:
         for thread in threads:
             thread.join(60)
         assert len(failed) == 7
-        assert all("made with another network a" in text for text in failed)
+        assert all("made with other network a" in text for text in failed)
 
 
 def test_a_cell_that_stands_on_two_curves_is_stored_once(tmp_path: Path) -> None:
