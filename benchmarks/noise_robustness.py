@@ -3,21 +3,19 @@
     python benchmarks/noise_robustness.py --data-root DATA -o docs/results/noise-robustness.json
 
 Networks are trained once per method and seed, then measured on the same virtual chips and test samples. A run that was
-killed goes on with what is missing: models and studies stay in the folder beside the output file.
+killed goes on with what is missing: checkpoints, models and studies stay in the folder beside the output file.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from common import mean_interval, provenance, write_json
+from trained import train_or_go_on
 
-from neurodeploy.config import load_config
-from neurodeploy.experiment import train_model
 from neurodeploy.study import make_studies, parse_axes
 from neurodeploy.sweep.run import sweep
 from neurodeploy.sweep.store import Store
@@ -34,6 +32,7 @@ def main() -> None:
     """Trains and sweeps what is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="fashion-mnist")
+    parser.add_argument("--preset", help="of the training; default the one named as the data set")
     parser.add_argument("--data-root")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--networks", type=int, default=2)
@@ -46,24 +45,21 @@ def main() -> None:
     options = parser.parse_args()
     work = options.work or options.output.with_suffix(".work")
     work.mkdir(parents=True, exist_ok=True)
+    asked = {name: getattr(options, name) for name in ("data", "preset", "settings", "chip", "chips", "samples")}
     rows: list[dict[str, Any]] = []
     for seed in range(options.networks):
         for method in options.methods.split(","):
             rows += _measure(options, work, method, seed)
-            content = {"provenance": provenance(), "data": options.data, "settings": options.settings}
-            content |= {"chips": options.chips, "samples": options.samples, "chip": options.chip}
+            content = {"provenance": provenance()} | asked
             write_json(options.output, content | {"summary": _summary(rows), "rows": rows})
 
 
 def _measure(options: argparse.Namespace, work: Path, method: str, seed: int) -> list[dict[str, Any]]:
     path = work / f"{method}-{seed}.pt"
-    if not path.is_file():
-        overrides = {"data.name": options.data, "data.root": options.data_root, "seed": seed}
-        given = {name: value for name, value in overrides.items() if value is not None}
-        started = time.process_time()
-        model = train_model(load_config(None, options.settings + METHODS[method], given), path, progress=False)
-        spent = time.process_time() - started
-        print(f"{path}: test {model.metrics['test_accuracy']:.4f}, {spent:.0f} s of CPU", flush=True)
+    model = train_or_go_on(
+        path, options.preset, options.data, options.data_root, options.settings + METHODS[method], seed
+    )
+    print(f"{path}: test {model.metrics['test_accuracy']:.4f} in {model.metrics['training_seconds']} s", flush=True)
     study = make_studies(path, [options.chip], options.chips, options.samples, 0, options.data_root)[0]
     axes = parse_axes([f"mismatch={LEVELS}", f"thermal={LEVELS}"], [])
     with Store(work / f"{method}-{seed}.sqlite") as store:

@@ -1,47 +1,52 @@
 """Table 2 of the paper (arXiv:2304.13289) in small: initial gamma × method, paired over seeds.
 
-Method: baseline (gamma frozen, no potential adjustment), PSG as the paper writes it, PSG & PDA, PSG with a principled
-gradient of gamma, and that with PDA. Accuracy is on the validation-selected epoch, on the test recordings.
+Method: baseline (gamma frozen, no potential adjustment), PSG as the paper writes it, PSG & PDA, PDA with gamma frozen,
+and PDA with a principled gradient of gamma; PSG of that kind without PDA on demand. Accuracy is on the
+validation-selected epoch, on the test recordings. All methods of a seed have the same initial weights, validation
+split and order of batches, so that differences are paired.
 
     python benchmarks/psg_pda.py --data-root DATA -o docs/results/psg-pda.json
 
-A run that was killed goes on with what is missing in the output file.
+A run that was killed goes on with what is missing: finished networks are in the output file, the one that was being
+trained in the folder beside it.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
-import time
+import shutil
 from pathlib import Path
 from typing import Any
 
 from common import mean_interval, provenance, read_json, write_json
-
-from neurodeploy.config import load_config
-from neurodeploy.experiment import train_model
+from trained import check_same, train_or_go_on
 
 METHODS: dict[str, list[str]] = {
     "baseline": ["network.gamma_rule=frozen", "train.potential_weight=0"],
     "psg": ["network.gamma_rule=literal", "train.potential_weight=0"],
     "psg_pda": ["network.gamma_rule=literal", "train.potential_weight=1"],
+    "frozen_pda": ["network.gamma_rule=frozen", "train.potential_weight=1"],
     "principled": ["network.gamma_rule=principled", "train.potential_weight=0"],
     "principled_pda": ["network.gamma_rule=principled", "train.potential_weight=1"],
 }
+TABLE = "baseline,psg,psg_pda,frozen_pda,principled_pda"
 
 
 def main() -> None:
     """Trains what is missing, one network after the other."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="n-mnist")
+    parser.add_argument("--preset", default="n-mnist-small")
     parser.add_argument("--data-root")
     parser.add_argument("--gammas", default="1,2,5")
-    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--methods", default=TABLE)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--set", action="append", default=[], dest="settings")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
+    asked = {"data": options.data, "preset": options.preset, "settings": options.settings}
     kept = read_json(options.output) or {"runs": []}
+    check_same(options.output, kept, asked)
     runs: list[dict[str, Any]] = kept["runs"]
     for seed in range(options.seeds):
         for gamma in (float(value) for value in options.gammas.split(",")):
@@ -51,22 +56,20 @@ def main() -> None:
                     continue
                 runs.append(key | _train(options, gamma, method, seed))
                 print(runs[-1], flush=True)
-                content = {"provenance": provenance(), "data": options.data, "settings": options.settings}
+                content = {"provenance": provenance()} | asked
                 write_json(options.output, content | {"summary": _summary(runs), "runs": runs})
 
 
 def _train(options: argparse.Namespace, gamma: float, method: str, seed: int) -> dict[str, Any]:
     settings = [*options.settings, f"network.gamma={gamma}", *METHODS[method]]
-    overrides = {"data.name": options.data, "data.root": options.data_root, "seed": seed}
-    config = load_config(None, settings, {name: value for name, value in overrides.items() if value is not None})
-    started = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        model = train_model(config, Path(folder) / "model.pt", progress=False)
+    work = options.output.with_suffix(".work") / f"{method}-{gamma:g}-{seed}"
+    model = train_or_go_on(work / "model.pt", options.preset, options.data, options.data_root, settings, seed)
+    shutil.rmtree(work)
     return {
         "test_accuracy": model.metrics["test_accuracy"],
         "validation_accuracy": model.metrics["validation_accuracy"],
         "epoch": model.metrics["epoch"],
-        "cpu_seconds": round(time.process_time() - started, 1),
+        "seconds": model.metrics["training_seconds"],
         "gammas": {name: value for name, value in model.history[-1].items() if name.startswith("gamma.")},
         "rates": {name: value for name, value in model.history[-1].items() if name.startswith("rate.")},
     }

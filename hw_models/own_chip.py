@@ -51,6 +51,7 @@ class OwnChip(_Section):
         fan_in: inputs of a neuron, at most; None where the chip has no such limit.
         neurons: of a chip, or None.
         knobs: what can be set after fabrication.
+        probes: whether membrane potentials can be read, for `calibrate --measure membrane`.
         capacitance, threshold_volts: of a membrane, farad and volt, both or neither; for kT/C noise.
         noise: levels and options of `NoiseModel`: what chips of this kind are like, for `--with FILE`.
         sources: for "weights", and for every limit that is given, where the number is from.
@@ -63,6 +64,7 @@ class OwnChip(_Section):
     fan_in: Annotated[int, Field(ge=1, strict=True)] | None = None
     neurons: Annotated[int, Field(ge=1, strict=True)] | None = None
     knobs: tuple[OwnKnob, ...] = ()
+    probes: Annotated[bool, Field(strict=True)] = False
     capacitance: float | None = Field(None, gt=0, lt=1)
     threshold_volts: float | None = Field(None, gt=0, le=100)
     noise: dict[str, Any] = Field(default_factory=dict)

@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import reprlib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from neurodeploy import presets
+from neurodeploy.config_section import Section, described
 from neurodeploy.errors import UsageError
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """True is 1 to Python; whoever writes `steps: true` did not mean one step."""
-        annotation = cls.model_fields[info.field_name or ""].annotation
-        parts = value if isinstance(value, list | tuple) else (value,)
-        if (
-            annotation is not bool
-            and bool not in get_args(annotation)
-            and any(isinstance(part, bool) for part in parts)
-        ):
-            raise ValueError("true and false are not allowed here")
-        return value
-
-
-class DataConfig(_Section):
+class DataConfig(Section):
     """Which data set, how it becomes steps, and how many of the training samples are kept for validation.
 
     Attributes:
@@ -77,7 +59,7 @@ _Factor = Annotated[float, Field(gt=0, lt=1)]
 SurrogateShape = Literal["arctangent", "softplus", "rectangle", "triangle", "sigmoid", "fast_sigmoid", "dspike"]
 
 
-class NetworkConfig(_Section):
+class NetworkConfig(Section):
     """A network by name, and its neurons.
 
     Attributes:
@@ -146,7 +128,7 @@ class NetworkConfig(_Section):
         return (value,) if isinstance(value, int) else value
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """How it is trained.
 
     Attributes:
@@ -227,7 +209,7 @@ class TrainConfig(_Section):
         return value
 
 
-class NoiseConfig(_Section):
+class NoiseConfig(Section):
     """What the network is trained to bear; every part can stand alone.
 
     Attributes:
@@ -246,7 +228,7 @@ class NoiseConfig(_Section):
     adversarial_steps: int = Field(1, ge=1)
 
 
-class ExperimentConfig(_Section):
+class ExperimentConfig(Section):
     """All of it."""
 
     data: DataConfig = DataConfig()
@@ -286,17 +268,17 @@ def load_config(
         name, equals, value = setting.partition("=")
         if not equals:
             raise UsageError(f"--set {setting}: NAME=VALUE is expected, as in train.epochs=5")
-        _put(content, name, presets.parse_yaml(value, f"--set {setting}"))
+        presets.put(content, name, presets.parse_yaml(value, f"--set {setting}"))
     for name, value in (overrides or {}).items():
-        _put(content, name, value)
+        presets.put(content, name, value)
     if preset is None:
         data = content.get("data", {})
         named = data.get("name", DataConfig().name) if isinstance(data, dict) else None
         preset = named if isinstance(named, str) and named in presets.catalogue() else None
     below = presets.read(preset) if preset is not None else {}
     if recipe is not None:
-        below = _over(below, presets.recipe(recipe))
-    return parse_config(_over(below, content))
+        below = presets.over(below, presets.recipe(recipe))
+    return parse_config(presets.over(below, content))
 
 
 def parse_config(content: Any) -> ExperimentConfig:
@@ -304,38 +286,5 @@ def parse_config(content: Any) -> ExperimentConfig:
     try:
         return ExperimentConfig.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(_described(problem) for problem in error.errors())
+        problems = "; ".join(described(problem, ExperimentConfig) for problem in error.errors())
         raise UsageError(f"configuration: {problems}") from error
-
-
-def _described(problem: Any) -> str:
-    # Of a field that may be of several types, pydantic appends which type it tried.
-    parts = [part for place, part in enumerate(problem["loc"]) if place < 2 or isinstance(part, int)]
-    name = ".".join(map(str, parts))
-    if not parts:
-        return str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] != "extra_forbidden":
-        return f"{name}={reprlib.repr(problem['input'])}: {problem['msg']}"
-    section: Any = ExperimentConfig
-    for part in problem["loc"][:-1]:
-        section = section.model_fields[part].annotation
-    return f"{name}: unknown, known are {', '.join(section.model_fields)}"
-
-
-def _over(below: dict[Any, Any], above: dict[Any, Any]) -> dict[Any, Any]:
-    """Entries of `above`, and of its sections, in the place of those of `below`."""
-    joined = below | above
-    for name in below.keys() & above.keys():
-        if isinstance(below[name], dict) and isinstance(above[name], dict):
-            joined[name] = below[name] | above[name]
-    return joined
-
-
-def _put(content: dict[str, Any], name: str, value: Any) -> None:
-    *sections, last = name.split(".")
-    for section in sections:
-        inner = content.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise UsageError(f"{name}: {section} is not a section")
-        content = inner
-    content[last] = value

@@ -1,4 +1,4 @@
-"""Presets: the YAML files of `configs/`, and how YAML of a user is read."""
+"""Presets: the YAML files of `configs/`, how YAML of a user is read, and how one lies over another."""
 
 from __future__ import annotations
 
@@ -59,6 +59,26 @@ def parse_yaml(text: str, option: str) -> Any:
         return yaml.safe_load(text)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise UsageError(f"{option}: {' '.join(str(error).split())}") from error
+
+
+def over(below: dict[Any, Any], above: dict[Any, Any]) -> dict[Any, Any]:
+    """Entries of `above`, and of its sections, in the place of those of `below`."""
+    joined = below | above
+    for name in below.keys() & above.keys():
+        if isinstance(below[name], dict) and isinstance(above[name], dict):
+            joined[name] = below[name] | above[name]
+    return joined
+
+
+def put(content: dict[str, Any], name: str, value: Any) -> None:
+    """Sets an entry by its dotted name; raises UsageError where a part of it is no section."""
+    *sections, last = name.split(".")
+    for section in sections:
+        inner = content.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"{name}: {section} is not a section")
+        content = inner
+    content[last] = value
 
 
 def _folder() -> Any:

@@ -10,9 +10,10 @@ from typing import Any
 
 from neurodeploy.calibrate.bench import Cost
 from neurodeploy.calibrate.device import RackSettings, virtual_rack
-from neurodeploy.calibrate.drift import Change, Drift, drift
+from neurodeploy.calibrate.drift import Change, Drift, changed, drift
 from neurodeploy.calibrate.ladder import calibrate
-from neurodeploy.calibrate.profile import Profile, check_profile, kelvin, load_profile, make_profile, save_profile
+from neurodeploy.calibrate.profile import Profile, check_profile, kelvin, make_profile
+from neurodeploy.calibrate.profile_file import load_profile, save_profile
 from neurodeploy.calibrate.work import CalibrationData
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models import chip as find_chip
@@ -106,14 +107,21 @@ def calibrate_chip(
     return Made(profile, right({}), right(found.settings), later, tuple(curve))
 
 
-def with_profile(program: Program, folder: Path, now: datetime | None = None) -> tuple[Program, Profile]:
+def with_profile(
+    program: Program, folder: Path, now: datetime | None = None, temperature: float | None = None
+) -> tuple[Program, Profile]:
     """The Program that the chip of a profile computes, calibrated, from the one that it was meant to be.
+
+    Args:
+        temperature: of the chip now, kelvin; None for that of the calibration.
 
     Raises:
         UsageError: where the profile is damaged, foreign, stale or expired.
     """
     profile = load_profile(folder)
     model, noise = find_chip(program.chip), profile.virtual_chip_noise
+    if temperature is not None:
+        noise = changed(noise, "temperature", temperature - kelvin(noise))
     check_profile(profile, model, program, now or datetime.now(UTC), kelvin(noise))
     chip = VirtualChip(model, noise, profile.chip_id, profile.seed)
     own = chip.realise(written(program, model.knobs, profile.settings))

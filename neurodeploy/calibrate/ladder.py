@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from neurodeploy.calibrate.algorithms import SPSA
 from neurodeploy.calibrate.bench import Bench, Cost, MeasurementError, Observer, accuracy
 from neurodeploy.calibrate.device import Device, RackSettings
+from neurodeploy.calibrate.membrane import cannot_probe
 from neurodeploy.calibrate.normalisation import renormalise
 from neurodeploy.calibrate.readout import cannot_refit, refit
 from neurodeploy.calibrate.search import STATES, Proposal, match_chip, match_layers, match_neurons
@@ -148,6 +149,7 @@ class Step:
         kept: (chips,) True where the chip is better with it.
         mask: key of the settings -> (chips, *code shape), indices into `search.STATES`.
         cost: spent when the level ended, all levels before it included.
+        settings: of the chips when the level ended, as `Calibration.settings`.
     """
 
     level: int
@@ -159,6 +161,7 @@ class Step:
     kept: NDArray[np.bool_]
     mask: dict[str, IntArray]
     cost: Cost
+    settings: RackSettings
 
     def of_chip(self, chip: int) -> dict[str, Any]:
         """What it brought one chip, as plain values."""
@@ -234,6 +237,7 @@ def calibrate(
     bench, chosen = Bench(device, program, observer), options or Options()
     if chosen.algorithm == SPSA and 4 in levels:
         raise UsageError("level 4 with algorithm spsa: thousands of codes from one number per chip; take bisection")
+    _check_probes(device, program, levels, chosen)
     work = Work(bench, data, chosen)
     settings: RackSettings = {}
     first = reached = accuracy(bench, data.selection, data.labels, settings)
@@ -251,10 +255,22 @@ def calibrate(
             except MeasurementError as error:
                 after, why = reached, str(error)
         best = np.where(kept, after, reached)
-        steps.append(Step(number, level.name, knob.name if knob else "", why, reached, best, kept, mask, bench.cost))
+        turned = knob.name if knob else ""
+        steps.append(Step(number, level.name, turned, why, reached, best, kept, mask, bench.cost, settings))
         reached = best
         bench.observe(settings)
     return Calibration(settings, first, reached, tuple(steps), bench.cost, bench.written)
+
+
+def _check_probes(device: Device, program: Program, levels: tuple[int, ...], options: Options) -> None:
+    knob = LEVELS[4].knob(device.knobs) if 4 in levels else None
+    if options.measure != "membrane":
+        return
+    if not device.probes:
+        raise UsageError(f"measure membrane: {program.chip} has no probes of membrane potentials; take rates")
+    why = cannot_probe(program, knob) if knob is not None else "measure membrane is of level 4; take rates"
+    if why is not None:
+        raise UsageError(why)
 
 
 def _chosen(program: Program, kept: NDArray[np.bool_], proposed: RackSettings, before: RackSettings) -> RackSettings:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from neurodeploy.calibrate.algorithms import ALGORITHMS, SPSA, Best, Response, Search, spsa
 from neurodeploy.calibrate.device import RackSettings
+from neurodeploy.calibrate.membrane import replayed
 from neurodeploy.calibrate.work import Work
 from neurodeploy.hw_models.chip import Knob
 from neurodeploy.ir.arrays import IntArray
@@ -51,8 +52,12 @@ def match_neurons(work: Work, knob: Knob, settings: RackSettings) -> Proposal:
             work.bench.observe(settings | {key: best.codes})
             return excess
 
-        found = _search(work, knob, response, start, int(key in settings))
+        probed = work.options.measure == "membrane" and knob.per == "neuron"
+        measured = replayed(work, layer, knob, settings) if probed else response
+        found = _search(work, knob, measured, start, int(key in settings))
         settings[key], mask[key] = judged(found, start, knob)
+        if probed:  # a search on the chip tells of every run itself
+            work.bench.observe(settings)
     return Proposal(settings, mask)
 
 

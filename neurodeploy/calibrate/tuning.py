@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 from neurodeploy.calibrate.device import RackSettings
 from neurodeploy.calibrate.search import Proposal
-from neurodeploy.calibrate.work import Work
+from neurodeploy.calibrate.work import Work, current_kept, in_weight_units
 from neurodeploy.hw_models.chip import Knob
 from neurodeploy.hw_models.knobs import weight_key
 from neurodeploy.hw_models.random import frozen_uniforms
 from neurodeploy.ir.arrays import IntArray
-from neurodeploy.ir.program import DECAY_ONE, INPUT, VOLTAGE_UNIT_BITS, FixedPointNeurons, Layer, Program
+from neurodeploy.ir.program import INPUT, Layer, Program
 from neurodeploy.ir.synapses import ConvSynapses, Synapses
 from neurodeploy.simulate import engine
 
@@ -43,7 +43,7 @@ def cannot_tune(program: Program) -> str | None:
         for one in layer.synapses:
             if not isinstance(one, ConvSynapses) and (one.delays is not None or one.weight_exponent):
                 return f"layer {layer.name} has delays of single synapses, or a weight exponent"
-        if np.any(_current_kept(layer) != 0):
+        if np.any(current_kept(layer) != 0):
             return f"layer {layer.name} has currents with memory"
     return None
 
@@ -199,19 +199,5 @@ def _of_chip(program: Program, settings: RackSettings, chip: int) -> dict[str, I
 
 def _neurons(layer: Layer) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(decay, threshold, bias) in weight units."""
-    neurons = layer.neurons
-    if isinstance(neurons, FixedPointNeurons):
-        bias = neurons.bias / 2.0**VOLTAGE_UNIT_BITS
-        whole: tuple[Any, ...] = (1 - neurons.voltage_decay / DECAY_ONE, neurons.threshold, bias)
-    else:
-        whole = (neurons.decay, neurons.threshold / layer.scale, neurons.bias / layer.scale)
-    parts = (np.asarray(one, dtype=np.float64) for one in whole)
-    first, second, third = (torch.tensor(one, dtype=torch.float32) for one in parts)
+    first, second, third = (torch.tensor(one, dtype=torch.float32) for one in in_weight_units(layer))
     return first, second, third
-
-
-def _current_kept(layer: Layer) -> NDArray[Any]:
-    neurons = layer.neurons
-    if isinstance(neurons, FixedPointNeurons):
-        return np.asarray(1 - neurons.current_decay / DECAY_ONE)
-    return neurons.current_decay

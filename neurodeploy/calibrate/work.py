@@ -15,10 +15,10 @@ from neurodeploy.errors import UsageError, unknown_name
 from neurodeploy.hw_models.chip import Knob
 from neurodeploy.hw_models.knobs import code_shape
 from neurodeploy.ir.arrays import FloatArray, IntArray
-from neurodeploy.ir.program import Layer, Program
+from neurodeploy.ir.program import DECAY_ONE, VOLTAGE_UNIT_BITS, FixedPointNeurons, Layer, Program
 from neurodeploy.simulate.engine import run_chips
 
-MEASURES = ("rates", "curve", "readout")
+MEASURES = ("rates", "curve", "membrane", "readout")
 _GROUPS = 4  # of samples, by how much they drive the network, that a transfer curve is measured on
 
 
@@ -49,8 +49,9 @@ class Options:
     Attributes:
         algorithm: of levels 2 to 4, a name of `algorithms.ALGORITHMS`; or "spsa", of levels 2 and 3.
         measure: "rates" (spike counts over all measurement samples), "curve" (counts on four groups of them, from
-            weakly to strongly driven, each weighted as a Poisson count), or "readout" (how far it points away from the
-            nominal one), which is one number per chip, and for "spsa" alone.
+            weakly to strongly driven, each weighted as a Poisson count), "membrane" (at level 4 the potentials of one
+            recording per layer in the place of a search on the chip, elsewhere as "rates"; for chips with probes), or
+            "readout" (how far it points away from the nominal one), which is one number per chip, and for "spsa" alone.
         runs: measurements per search; None for the bits of the knob.
         tuning_steps, tuning_batch, tuning_rate: of level 6; the rate is relative to the weights' root mean square.
         seed: of the samples' order in level 6.
@@ -72,7 +73,7 @@ class Options:
         if (self.algorithm == SPSA) != (self.measure == "readout"):
             raise UsageError(
                 f"algorithm {self.algorithm} with measure {self.measure}: spsa goes with readout, one number per chip; "
-                "the others with rates or curve"
+                "the others with rates, curve or membrane"
             )
         if self.runs is not None and self.runs < 1:
             raise UsageError(f"{self.runs} runs: at least one measurement is needed")
@@ -144,6 +145,26 @@ class Work:
         """(chips, *code shape): the codes that are set, 0 where none are."""
         shape = (self.bench.device.chips, *code_shape(knob, layer))
         return np.array(settings.get(knob.key(layer.name), np.zeros(shape)), dtype=np.int64)
+
+
+def in_weight_units(layer: Layer) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """(decay, threshold, bias) of a layer's neurons, potentials in units of a weight."""
+    neurons = layer.neurons
+    if isinstance(neurons, FixedPointNeurons):
+        bias = neurons.bias / 2.0**VOLTAGE_UNIT_BITS
+        whole: tuple[Any, ...] = (1 - neurons.voltage_decay / DECAY_ONE, neurons.threshold, bias)
+    else:
+        whole = (neurons.decay, neurons.threshold / layer.scale, neurons.bias / layer.scale)
+    first, second, third = (np.asarray(one, dtype=np.float64) for one in whole)
+    return first, second, third
+
+
+def current_kept(layer: Layer) -> NDArray[Any]:
+    """What synaptic currents keep of themselves from step to step."""
+    neurons = layer.neurons
+    if isinstance(neurons, FixedPointNeurons):
+        return np.asarray(1 - neurons.current_decay / DECAY_ONE)
+    return neurons.current_decay
 
 
 def grouped(values: NDArray[Any], knob: Knob, layer: Layer) -> NDArray[Any]:

@@ -53,7 +53,9 @@ def calibrate(
         "bisection", "--algorithm", help="Of a profile: bisection, secant, regression; or spsa."
     ),
     measure: str = typer.Option(
-        "rates", "--measure", help="Of a profile: rates, curve (rates by drive); readout for spsa."
+        "rates",
+        "--measure",
+        help="Of a profile: rates, curve (rates by drive), membrane (chips with probes); readout for spsa.",
     ),
     measurements: int = typer.Option(
         128, "--measurements", min=1, help="Of a profile: samples on which rates are matched."
@@ -183,7 +185,7 @@ def _profile(
     output: Path,
     as_json: bool,
 ) -> None:
-    from neurodeploy.calibrate.profile import is_profile
+    from neurodeploy.calibrate.profile_file import is_profile
     from neurodeploy.folders import check_replaceable
     from neurodeploy.profiles import calibrate_chip
     from neurodeploy.sweep.plan import parse_noise

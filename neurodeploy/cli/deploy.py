@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 TARGET = typer.Option(..., "--target", help="lava, rockpool, xylo, dynapse2 or nir; see `neurodeploy targets`.")
 CHIP = typer.Option(None, "--chip", help="Chip to quantise for, where it is not the target's own.")
+SEARCH_SCALES = typer.Option(
+    False, "--search-scales", help="Choose scales anew, though the model was trained with this chip's rounding."
+)
 
 
 def export(
@@ -30,13 +33,14 @@ def export(
     chip: str = CHIP,
     bits: int = typer.Option(None, "--bits", min=2, help="Of a weight, sign included; short for --chip CHIP@BITS."),
     output: Path = typer.Option(None, "-o", "--output", help="Folder to write; by default beside the model."),
-    bundle: bool = typer.Option(False, "--bundle", help="Lava, Xylo: also OUTPUT/bundle, for a machine with the chip."),
+    bundle: bool = typer.Option(False, "--bundle", help="Also OUTPUT/bundle, for a machine with the chip."),
     virtual_chip: int = typer.Option(
         None, "--virtual-chip", min=0, help="Export this virtual chip's own numbers; its noise by --with."
     ),
     noise: list[str] = typer.Option([], "--with", help="Of --virtual-chip: mismatch=0.2, a preset; repeatable."),
     seed: int = typer.Option(0, "--seed", min=0, help="Of --virtual-chip, as in `sweep`."),
     allow_dead: bool = typer.Option(False, "--allow-dead", help="Xylo, DYNAP-SE2: silent or saturated layers, too."),
+    search_scales: bool = SEARCH_SCALES,
     as_json: bool = AS_JSON,
 ) -> None:
     """Quantise a network and write an artifact folder; the vendor's package need not be installed."""
@@ -53,30 +57,34 @@ def export(
     target, chosen = xylo.named(target, chip)
     if bits is not None:
         chip = _with_bits(chip, target, bits)
+    if search_scales:
+        check_search(target)
     if target == xylo.NAME:
         if as_chip is not None:
             raise UsageError("--virtual-chip: not for --target xylo, a digital chip without mismatch")
         xylo.export_xylo(model, chosen, folder, allow_dead, as_json, bundle)
         return
     if target == dynapse2.NAME:
-        if bundle or as_chip is not None:
-            raise UsageError(f"--bundle and --virtual-chip: not for --target {target}; `deploy` writes the board")
-        dynapse2.export_dynapse2(model, chip, folder, allow_dead, as_json)
+        if as_chip is not None:
+            raise UsageError(f"--virtual-chip: not for --target {target}; `sweep` on its artifact draws virtual chips")
+        dynapse2.export_dynapse2(model, chip, folder, allow_dead, as_json, bundle)
         return
     if allow_dead:
         raise UsageError("--allow-dead: only for --target xylo and dynapse2; other targets warn of such layers")
     loaded = load_model(model)
     if bundle:
-        _check_bundle(loaded, target, chip)
-    artifact, omitted = export_model(loaded, target, folder, chip, as_chip)
+        _check_bundle(loaded, target, chip, search_scales)
+    artifact, omitted = export_model(loaded, target, folder, chip, as_chip, search_scales)
     notes: list[str] = _write_bundle(artifact, folder, model.stem) if bundle else []
     files = sorted(path.name for path in folder.iterdir())
-    warnings = artifact.facts["warnings"]
+    warnings, scales = artifact.facts["warnings"], artifact.facts["scales"]
     if as_json:
-        content = {"folder": str(folder), "files": files, "omitted": omitted, "warnings": warnings}
+        content = {"folder": str(folder), "files": files, "omitted": omitted, "warnings": warnings, "scales": scales}
         print_json(content | ({"bundle_notes": notes} if bundle else {}))
         return
     typer.echo(f"{folder}: {', '.join(files)}")
+    if loaded.config.noise.quantize:
+        typer.echo(f"scales: {scales['from']}")
     for reason in omitted:
         typer.echo(f"left out: {reason}")
     for warning in warnings:
@@ -98,30 +106,37 @@ def run(
     input_bits: int = typer.Option(None, "--input-bits", min=1, help="Of a .net file: 1 for spikes, up to 8."),
     encoding: str = typer.Option("direct", "--encoding", help="Of a .net file's --data: direct, rate or latency."),
     profile: Path = typer.Option(None, "--profile", help="Run as the calibrated chip of this profile (`calibrate`)."),
+    temperature: float = typer.Option(
+        None, "--temperature", min=0, help="Of the chip of --profile, kelvin; by default that of its calibration."
+    ),
     output: Path = typer.Option(None, "-o", "--output", help="JSON file to write as well."),
     as_json: bool = AS_JSON,
 ) -> None:
     """Run an artifact or .net file on a backend, and compare all spikes and voltages with the reference; exit 1 where
     they differ."""
-    from neurodeploy.deployment import prove, test_inputs
     from neurodeploy.importing.loading import known_encoding, load_program
+    from neurodeploy.proof import prove, test_inputs
 
     how = known_encoding(encoding)
+    if temperature is not None and profile is None:
+        raise UsageError("--temperature: is that of the chip of --profile; name its folder")
     if xylo.is_artifact(artifact):
-        if data is not None or profile is not None:
-            raise UsageError("--data and --profile: a Xylo artifact runs on its own samples, and is not calibrated")
-        xylo.run_xylo(artifact, backend, samples, output, as_json)
+        if profile is not None:
+            raise UsageError("--profile: a Xylo artifact is not calibrated, the chip is digital")
+        xylo.run_xylo(artifact, backend, samples, output, as_json, data, data_root)
         return
     if dynapse2.is_artifact(artifact):
-        if data is not None or profile is not None:
-            raise UsageError("--data and --profile: a DYNAP-SE2 artifact runs on its own samples, uncalibrated")
-        dynapse2.run_dynapse2(artifact, backend, samples, output, as_json)
+        if profile is not None:
+            raise UsageError("--profile: a DYNAP-SE2 artifact has no calibration")
+        dynapse2.run_dynapse2(artifact, backend, samples, output, as_json, data, data_root)
         return
     loaded = load_program(artifact, steps, input_bits)
     for warning in loaded.warnings:
         say(f"warning: {warning}")
     if profile is not None:
-        proof = _prove_profile(loaded.program, loaded.artifact, profile, backend, data, data_root, samples, how)
+        proof = _prove_profile(
+            loaded.program, loaded.artifact, profile, temperature, backend, data, data_root, samples, how
+        )
     elif loaded.artifact is None:
         from neurodeploy.programs import choose_samples, prove_program
 
@@ -152,6 +167,7 @@ def _prove_profile(
     program: Program,
     artifact: Artifact | None,
     folder: Path,
+    temperature: float | None,
     backend: str,
     data: str | None,
     data_root: str | None,
@@ -160,11 +176,11 @@ def _prove_profile(
 ) -> dict[str, Any]:
     """A backend with the calibrated chip of a profile against the reference with it; on the artifact's own samples, or
     those of a data set."""
-    from neurodeploy.deployment import test_inputs
     from neurodeploy.profiles import with_profile
     from neurodeploy.programs import Chosen, choose_samples, prove_program
+    from neurodeploy.proof import test_inputs
 
-    own, profile = with_profile(program, folder)
+    own, profile = with_profile(program, folder, temperature=temperature)
     if artifact is not None and data is None:
         golden = artifact.golden
         axis = 0 if golden.inputs.ndim == len(program.input.shape) + 1 else 1
@@ -182,6 +198,12 @@ def _prove_profile(
     }
 
 
+def check_search(target: str) -> None:
+    """Refuses --search-scales for a target that has a quantisation of its own."""
+    if target in (xylo.NAME, dynapse2.NAME):
+        raise UsageError(f"--search-scales: not for --target {target}, which keeps no scales of training")
+
+
 def _with_bits(chip: str | None, target: str, bits: int) -> str:
     """The name of the chip, by default the target's own, with weights of so many bits."""
     from neurodeploy.export import target as find_target
@@ -191,14 +213,14 @@ def _with_bits(chip: str | None, target: str, bits: int) -> str:
     return f"{chip or find_target(target).chip}@{bits}"
 
 
-def _check_bundle(model: Model, target: str, chip: str | None) -> None:
+def _check_bundle(model: Model, target: str, chip: str | None, search_scales: bool) -> None:
     """Before anything is written: whether Loihi 2 itself can take the network."""
     from neurodeploy.deployment import prepare
     from neurodeploy.export.bundle import check
 
     if target != "lava":
         raise UsageError(f"--bundle: only for --target lava, this is {target}")
-    check(prepare(model, target, chip).program)
+    check(prepare(model, target, chip, search_scales).program)
 
 
 def _write_bundle(artifact: Artifact, folder: Path, name: str) -> list[str]:

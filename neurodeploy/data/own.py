@@ -58,9 +58,10 @@ def load_npz(config: DataConfig, steps: int) -> Loaded:
     labels = {part: _integers(path, f"{part}_labels", arrays[f"{part}_labels"]).astype(np.int64) for part in parts}
     if temporal and samples["train"].shape[1] != steps:
         found, each = samples["train"].shape[1], ", ".join(map(str, samples["train"].shape[2:]))
+        hint = "" if "temporal" in arrays else "; of images without channels write temporal=False into the file"
         raise UsageError(
             f"{path}: samples of {found} steps, batches of ({found}, B, {each}), where network.steps={steps} expects "
-            f"({steps}, B, {each}); the order is (T, B, ...)"
+            f"({steps}, B, {each}); the order is (T, B, ...){hint}"
         )
     largest = max((int(values.max()) for values in samples.values() if values.size), default=0)
     bits, scale = config.bits or max(1, largest.bit_length()), 1.0

@@ -17,15 +17,8 @@ from safetensors.numpy import save
 from neurodeploy import hw_models
 from neurodeploy.calibrate.device import virtual_rack
 from neurodeploy.calibrate.ladder import calibrate, parse_ladder
-from neurodeploy.calibrate.profile import (
-    ARRAYS,
-    FILE,
-    Profile,
-    check_profile,
-    load_profile,
-    make_profile,
-    save_profile,
-)
+from neurodeploy.calibrate.profile import Profile, check_profile, make_profile
+from neurodeploy.calibrate.profile_file import ARRAYS, FILE, load_profile, save_profile
 from neurodeploy.calibrate.work import CalibrationData
 from neurodeploy.errors import FileFormatError, NeurodeployError, UsageError
 from neurodeploy.hw_models.chip import Knob

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from neurodeploy.calibrate.profile import FILE, load_profile
+from neurodeploy.calibrate.profile_file import FILE, load_profile
 
 SMALL = ("--chip", "mixed-signal", "--samples", 40)
 CHIP = ("--with", "mismatch=0.5", "--chip-id", 3)
@@ -94,6 +94,9 @@ def test_how_long_it_lasts(run: Any, model_file: Path, tmp_path: Path) -> None:
         ("run ARTIFACT --profile nowhere", "nowhere/profile.json: No such file"),
         ("run ARTIFACT --profile PROFILE", "profile refused: foreign: it is of a mixed-signal, this is a loihi2"),
         ("run ROCKPOOL --profile EXPIRED", "profile refused: expired: 2026-01-01"),
+        ("run ROCKPOOL --profile PROFILE --temperature 311", "stale: made at 300 K, the chip is at 311 K"),
+        ("run ROCKPOOL --profile PROFILE --temperature -1", "Invalid value for '--temperature'"),
+        ("run ROCKPOOL --temperature 300", "--temperature: is that of the chip of --profile"),
     ],
 )
 def test_wrong_usage_says_what_and_leaves_nothing(

@@ -106,6 +106,7 @@ ONES = np.ones((20, 1, 8, 8), np.uint8)
             {"test_samples": np.ones((10, 8, 8, 1), np.uint8)},
             r"test: samples of shape \(8, 8, 1\) where \(1, 8, 8\) is expected; the order is \(N, channels, heig",
         ),
+        ({"train_samples": ONES[:, 0]}, r"samples of 8 steps.*of images without channels write temporal=False"),
         ({"train_samples": ONES[:19]}, r"samples of shape .* but labels of shape"),
         ({"test_labels": np.array([0] * 9 + [3])}, r"test: label 3 of sample 9 \(1 such\); allowed are 0 to 2 of 3"),
         ({"test_labels": np.array([0] * 9 + [-1])}, r"test: label -1 of sample 9"),
