@@ -20,9 +20,14 @@ def frozen_floats(values: ArrayLike) -> FloatArray:
 def frozen_ints(values: ArrayLike) -> IntArray:
     """A read-only int64 copy of `values`; raises TypeError where a value is not an integer."""
     array = np.asarray(values)
+    check_integers(array)
+    return _read_only(np.array(array, dtype=np.int64))
+
+
+def check_integers(array: NDArray[Any]) -> None:
+    """Raises TypeError where a value is not an integer."""
     if array.dtype.kind not in "iub":
         raise TypeError(f"integers expected, got {array.dtype}")
-    return _read_only(np.array(array, dtype=np.int64))
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from neurodeploy.errors import UsageError
-from neurodeploy.ir.arrays import FloatArray, IntArray, Shape, frozen_floats, frozen_ints
+from neurodeploy.ir.arrays import FloatArray, IntArray, Shape, check_integers, frozen_floats, frozen_ints
 from neurodeploy.ir.nodes import RESETS, Input, Reset
 from neurodeploy.ir.synapses import DenseSynapses, Synapses
 
@@ -148,7 +148,7 @@ class Layer:
         if not (np.isfinite(self.scale) and self.scale > 0):
             raise UsageError(f"layer {self.name}: scale {self.scale} must be finite and positive")
         for synapses in self.synapses:
-            frozen_ints(synapses.weight)
+            check_integers(synapses.weight)
         for name in ("voltage_decay", "threshold", "bias_mantissa", "decay", "bias", "current_decay"):
             values = getattr(self.neurons, name, None)
             if values is not None and values.shape not in ((), self.shape):

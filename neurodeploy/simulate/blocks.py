@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from neurodeploy.ir.program import Program
+from neurodeploy.simulate.spiking_chips import chip_arrays, chip_weights, inner_synapses
 from neurodeploy.simulate.spiking_rows import NEURON_ROWS, Array, ChipArrays
-from neurodeploy.simulate.spiking_tables import Plan, chip_arrays, chip_weights, inner_synapses
+from neurodeploy.simulate.spiking_tables import Plan
 
 _MOST_AT_ONCE = 16  # chips
 _CACHE_BYTES = 2**18  # of what chips that run side by side have of their own

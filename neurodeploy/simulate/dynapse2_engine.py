@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 
 from neurodeploy.hw_models.dynapse2_mismatch import Realised, nominal
 from neurodeploy.hw_models.dynapse2_network import Dynapse2Network
-from neurodeploy.simulate import dynapse2_kernels
+from neurodeploy.simulate import dynapse2_kernels, vectors
 from neurodeploy.simulate.dynapse2 import (
     SCALE,
     Dynapse2Recording,
     Thermal,
     check_inputs,
     coefficients,
-    recording_of,
     thermal_currents,
 )
 from neurodeploy.simulate.dynapse2_kernels import (
@@ -67,15 +66,27 @@ def run(
     events = check_inputs(network, inputs)
     batch, neurons = events.shape[1], network.neurons
     kept = network.chip_steps if record else 0
-    spikes = np.zeros((network.chip_steps, batch, neurons), dtype=np.uint8)
-    traces = tuple(np.zeros((kept, batch, neurons), dtype=np.float32) for _ in range(2))
+    written = range(neurons) if record else range(network.output.start, network.output.stop)
+    spikes = np.empty((network.chip_steps, batch, len(written)), dtype=np.uint8)
+    membranes, synapses = (np.empty((kept, batch, neurons), dtype=np.float32) for _ in range(2))
     arguments = (*_weights(chip.weights_in), *_weights(chip.weights_rec), _packed(chip))
     length = batch if thermal is None else max(1, _CHUNK // (network.chip_steps * neurons))
     nothing = np.zeros((0, 0, 0), dtype=np.float32)
 
     def part(low: int, high: int) -> None:
         noise = nothing if thermal is None else thermal_currents(network, thermal, low, high - low)
-        _kernel()(events, network.substeps, *arguments, noise, spikes, *traces, low, high)
+        _kernel()(
+            events,
+            network.substeps,
+            *arguments,
+            noise,
+            spikes,
+            np.uint64(written.start),
+            membranes,
+            synapses,
+            low,
+            high,
+        )
 
     edges = np.linspace(0, batch, max(1, min(threads, batch)) + 1).astype(int).tolist()
     pieces = [(start, min(start + length, high)) for low, high in pairwise(edges) for start in range(low, high, length)]
@@ -85,22 +96,28 @@ def run(
     else:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(lambda piece: part(*piece), pieces))
-    return recording_of(network, spikes, *traces, keep=record)
+    outputs = spikes[..., network.output.start - written.start : network.output.stop - written.start]
+    return Dynapse2Recording(spikes, membranes, synapses, outputs.sum(axis=0, dtype=np.int64))
 
 
 def _weights(currents: Array) -> tuple[Array, Array, Array]:
-    """(sources, lanes) float32 in units of SCALE, and the first and last lane of each source with a weight."""
+    """(sources * lanes) float32 in units of SCALE, and between which lanes a source has weights.
+
+    Those are whole groups; of a source without weights, the first lies past all and the last before all.
+    """
     sources, targets = currents.shape
     lanes = np.zeros((sources, _padded(targets)), dtype=np.float32)
     lanes[:, :targets] = (currents / SCALE).astype(np.float32)
-    there = lanes != 0
-    first = there.argmax(axis=1)
-    last = np.where(there.any(axis=1), lanes.shape[1] - there[:, ::-1].argmax(axis=1), first)
-    return lanes, first // LANES * LANES, -(-last // LANES) * LANES  # whole groups of lanes
+    there = (lanes != 0).reshape(sources, -1, LANES).any(axis=2)
+    groups = there.shape[1]
+    some = there.any(axis=1)
+    first = np.where(some, there.argmax(axis=1), groups) * LANES
+    last = np.where(some, groups - there[:, ::-1].argmax(axis=1), 0) * LANES
+    return lanes.reshape(-1), first.astype(np.uint64), last.astype(np.uint64)
 
 
 def _packed(chip: Realised) -> Array:
-    """(blocks, parameters * ROW); the lanes that fill up a block repeat its last neuron."""
+    """(blocks * parameters * ROW); the lanes that fill up a block repeat its last neuron, but never fire."""
     found = coefficients(chip)
     one = np.float32(1)
     found |= {"per_leak": one / found["leak"], "per_io": one / found["io"]}
@@ -108,10 +125,12 @@ def _packed(chip: Realised) -> Array:
     neurons = chip.network.neurons
     packed = np.empty((-(-neurons // BLOCK), len(PARAMETERS), ROW), dtype=np.float32)
     for number, block in enumerate(packed):
-        lanes = np.minimum(np.arange(number * BLOCK, number * BLOCK + ROW), min((number + 1) * BLOCK, neurons) - 1)
+        size = min(BLOCK, neurons - number * BLOCK)
+        lanes = number * BLOCK + np.minimum(np.arange(ROW), size - 1)
         for row, name in zip(block, PARAMETERS, strict=True):
             row[:] = found[name][lanes]
-    return packed.reshape(len(packed), -1)
+        block[PARAMETERS.index("threshold"), size:] = np.inf
+    return packed.reshape(-1)
 
 
 def _padded(neurons: int) -> int:
@@ -120,14 +139,16 @@ def _padded(neurons: int) -> int:
 
 @cache
 def _kernel() -> Any:
-    return _compiled(hashlib.sha256(Path(dynapse2_kernels.__file__).read_bytes()).hexdigest())
+    files = (dynapse2_kernels.__file__, vectors.__file__)
+    return _compiled(hashlib.sha256(b"".join(Path(one).read_bytes() for one in files)).hexdigest())
 
 
 def _compiled(fingerprint: str) -> Any:
-    """The kernel, kept on disk; numba looks at this file and at the closure, which tells it of the other one."""
-    states_of_a_neuron = len(STATES)
+    """The kernel, kept on disk; numba looks at this file and at the closure, which tells it of the other ones."""
+    of_parameters, of_states = np.uint64(len(PARAMETERS) * ROW), np.uint64(len(STATES) * ROW)
+    most, row, unsigned = np.uint64(BLOCK), np.uint64(ROW), np.uint64
 
-    @numba.njit(cache=True, nogil=True)
+    @numba.njit(cache=True, nogil=True, error_model="numpy")
     def simulate(  # type: ignore[no-untyped-def]
         events,
         substeps,
@@ -140,42 +161,56 @@ def _compiled(fingerprint: str) -> Any:
         parameters,
         noise,
         spikes,
+        written,
         membranes,
         synapses,
         low,
         high,
     ):
+        """Runs samples low … high - 1; places are unsigned and arrays flat, as in `simulate.spiking_kernels`.
+
+        Args:
+            written: the first neuron whose spikes are written.
+        """
         fingerprint  # noqa: B018 — has to be named here to be in the closure
-        neurons, lanes = spikes.shape[2], weights_rec.shape[1]
-        blocks, record = len(parameters), len(membranes) > 0
+        neurons, channels, steps = unsigned(first_rec.size), unsigned(events.shape[2]), spikes.shape[0]
+        lanes, samples = unsigned(weights_rec.size // first_rec.size), unsigned(events.shape[1])
+        states = np.empty(unsigned(parameters.size) // of_parameters * of_states, np.float32)
+        weighted, counts = np.empty(lanes, np.float32), np.empty(lanes, np.uint8)
+        coming, firing = np.zeros(channels + unsigned(1), np.uint64), np.zeros(lanes, np.uint64)
+        shown, record = events.reshape(-1), membranes.shape[0] > 0
         for sample in range(low, high):
-            states = np.zeros((blocks, states_of_a_neuron * ROW), np.float32)
-            for block in range(blocks):
-                for row in range(3):
-                    states[block, row * ROW : (row + 1) * ROW] = parameters[block, :ROW]  # the dark current
-                states[block, 3 * ROW : 4 * ROW] = np.float32(1)
-            weighted, counts = np.zeros(lanes, np.float32), np.zeros(neurons, np.uint8)
-            coming, firing = np.zeros(events.shape[2] + 1, np.int64), np.zeros(neurons + 1, np.int64)
-            fired = 0
-            for step in range(len(spikes)):
-                if len(noise) > 0:
-                    weighted[:neurons] += noise[step, sample - low]
-                if step % substeps == 0 and step // substeps < len(events):
-                    arriving = events[step // substeps, sample]
-                    number = active(arriving, coming)
-                    deliver(weighted, arriving, coming, number, weights_in, first_in, last_in)
-                deliver(weighted, counts, firing, fired, weights_rec, first_rec, last_rec)
-                fired = 0
-                for block in range(blocks):
-                    start, stop = block * BLOCK, min((block + 1) * BLOCK, neurons)
-                    p, s = parameters[block], states[block]
-                    update(p, s, weighted[start : start + BLOCK])
+            weighted[:] = 0.0
+            counts[:] = 0
+            states[:] = 0.0
+            for start in range(unsigned(0), lanes, most):
+                own, at = start // most * of_parameters, start // most * of_states
+                for k in range(row):
+                    dark = parameters[own + k]
+                    states[at + k], states[at + row + k], states[at + row + row + k] = dark, dark, dark
+                    states[at + row + row + row + k] = 1.0
+            fired = unsigned(0)
+            for step in range(steps):
+                if noise.size > 0:
+                    for k in range(neurons):
+                        weighted[k] += noise[step, sample - low, k]
+                if step % substeps == 0 and step // substeps < events.shape[0]:
+                    frame = (unsigned(step // substeps) * samples + unsigned(sample)) * channels
+                    number = active(shown, frame, channels, coming)
+                    deliver(weighted, shown, frame, coming, number, weights_in, lanes, first_in, last_in)
+                deliver(weighted, counts, unsigned(0), firing, fired, weights_rec, lanes, first_rec, last_rec)
+                for k in range(fired):
+                    counts[firing[k]] = 0
+                fired = unsigned(0)
+                for start in range(unsigned(0), lanes, most):
+                    own, at, n = start // most * of_parameters, start // most * of_states, min(most, lanes - start)
+                    update(parameters, own, states, at, weighted, start, n)
                     if record:  # the membrane before its reset
-                        membranes[step, sample, start:stop] = s[: stop - start]
-                        synapses[step, sample, start:stop] = s[ROW : ROW + stop - start]
-                    number = fire(p, s, counts[start:stop], firing[fired : fired + stop - start + 1])
-                    firing[fired : fired + number] += start
-                    fired += number
-                spikes[step, sample] = counts
+                        for k in range(min(most, neurons - start)):
+                            membranes[step, sample, start + k] = states[at + k]
+                            synapses[step, sample, start + k] = states[at + row + k]
+                    fired = fire(parameters, own, states, at, start, n, counts, firing, fired)
+                for k in range(unsigned(spikes.shape[2])):
+                    spikes[step, sample, k] = counts[written + k]
 
     return simulate

@@ -8,13 +8,17 @@ from __future__ import annotations
 import llvmlite.ir
 import numba
 import numpy as np
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from neurodeploy.simulate.vectors import Arguments, everywhere
 
 LANES = 16  # neurons are filled up to a multiple of so many
 BLOCK = 256  # neurons whose parameters lie side by side
 ROW = BLOCK + LANES  # from one row to the next: not a power of two, which would crowd a few places of the cache
 MOST = 255  # spikes of a neuron in a step
+_MANY = 4 * LANES  # neurons whose sums are added up side by side, so that none waits for the last addition
+_AT_ONCE = np.uint64(16)  # sources whose rows are added in one pass, over the targets of any of them
 # Rows of a neuron's parameters and of its states, in the order in which the kernel has them.
 PARAMETERS = (
     "io",
@@ -37,13 +41,30 @@ PARAMETERS = (
 )
 STATES = ("membrane", "synapse", "adaptation", "feedback", "timer", "spikes")
 _INT, _FLOAT = llvmlite.ir.IntType(32), llvmlite.ir.FloatType()
-_F = np.float32
-_ONE, _ZERO, _E = _F(1), _F(0), _F(np.e)
+_F, _U = np.float32, np.uint64
+_ONE, _ZERO = _F(1), _F(0)
 # log2(m) for m in [sqrt(1/2), sqrt(2)): odd series of z = (m - 1) / (m + 1), 2 / ln 2 / (2 k + 1).
 _L1, _L3, _L5, _L7, _L9 = (_F(2 / np.log(2) / k) for k in (1, 3, 5, 7, 9))
 # 2^f for f in [-1/2, 1/2]: the exponential series, (ln 2)^k / k!.
 _E1, _E2, _E3, _E4, _E5, _E6 = (_F(np.log(2) ** k / f) for k, f in enumerate((1, 2, 6, 24, 120, 720), 1))
+(_R1, _R2, _R3, _R4, _R5, _R6, _R7, _R8, _R9, _R10, _R11, _R12, _R13, _R14, _R15, _R16) = (
+    _U(ROW * number) for number in range(1, 17)
+)
 _MAGIC = _F(12582912.0)  # 1.5 * 2^23: adding it rounds to whole numbers
+
+
+def _powers():
+    """Of each whole number k, the largest float32 whose natural logarithm, rounded to float32, is k or less."""
+    largest = np.full(MOST + 1, np.finfo(_F).max)
+    for k in range(89):  # e^89 is beyond float32
+        value = np.nextafter(_F(np.exp(k)), _F(0))
+        while _F(np.log(np.float64(np.nextafter(value, _F(np.inf))))) <= k:
+            value = np.nextafter(value, _F(np.inf))
+        largest[k] = value
+    return largest
+
+
+_POWERS = _powers()
 
 
 @intrinsic
@@ -97,106 +118,151 @@ def power(base, exponent):
     return _scaled(_ONE + f * (_E1 + f * (_E2 + f * (_E3 + f * (_E4 + f * (_E5 + f * _E6))))), rounded)
 
 
+def _rows_summed(lanes):
+    """An intrinsic that adds the rows of listed sources to so many targets, which stay in registers meanwhile."""
+
+    @intrinsic
+    def add_rows(typing, weighted, place, weights, pitch, counts, frame, found, first, last):
+        """weighted[place : …] += Σ_k counts[frame + j] weights[pitch j + place : …], j = found[k], first ≤ k < last."""
+
+        def build(context, builder, signature, values):
+            _, place, _, pitch, _, frame, _, first, last = values
+            arrays = Arguments(context, builder, signature, values)
+            total = cgutils.alloca_once_value(builder, arrays.load(0, place, lanes))
+            with cgutils.for_range_slice(builder, first, last, first.type(1)) as (k, _):
+                source = arrays.load(6, k)
+                events = arrays.load(4, builder.add(frame, source))
+                count = everywhere(builder, builder.uitofp(events, _FLOAT), lanes)
+                row = arrays.load(2, builder.add(builder.mul(source, pitch), place), lanes)
+                product = builder.fmul(count, row, flags=("contract",))
+                builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
+            arrays.store(builder.load(total), 0, place, lanes)
+            return context.get_dummy_value()
+
+        return types.void(weighted, place, weights, pitch, counts, frame, found, first, last), build
+
+    return add_rows
+
+
+_add_lanes, _add_many = _rows_summed(LANES), _rows_summed(_MANY)
+
+
+@intrinsic
+def _above(typing, p, own, s, at):
+    """Bit i is set where s[at + i] > p[own + i], for LANES values."""
+
+    def build(context, builder, signature, values):
+        arrays = Arguments(context, builder, signature, values)
+        above = builder.fcmp_ordered(">", arrays.load(2, values[3], LANES), arrays.load(0, values[1], LANES))
+        return builder.zext(builder.bitcast(above, llvmlite.ir.IntType(LANES)), llvmlite.ir.IntType(64))
+
+    return types.uint64(p, own, s, at), build
+
+
+@intrinsic
+def _lowest(typing, bits):
+    """The number of the lowest bit that is set."""
+
+    def build(context, builder, signature, values):
+        return builder.cttz(values[0], llvmlite.ir.Constant(llvmlite.ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), build
+
+
 @numba.njit(nogil=True)
-def active(counts, found):
-    """Writes the sources with events to `found`, without branches, and returns how many there are."""
-    number = 0
-    for source in range(counts.shape[0]):
+def active(counts, first, n, found):
+    """Writes which of the n sources from `first` on have events to `found`, without branches; returns how many do."""
+    number = _U(0)
+    for source in range(n):
         found[number] = source
-        number += counts[source] != 0
+        number += _U(counts[first + source] != 0)
     return number
 
 
-@numba.njit(nogil=True, fastmath={"contract"})
-def deliver(weighted, counts, found, number, weights, first, last):
+@numba.njit(nogil=True)
+def deliver(weighted, counts, frame, found, number, weights, lanes, first, last):
     """Adds the events of sources to the lanes of their targets.
 
     Args:
         weighted: (lanes,) float32, changed.
-        counts: (sources,) uint8.
-        found, number: what `active` says of them.
-        weights: (sources, lanes) float32.
-        first, last: (sources,), between which a source has weights other than 0.
+        counts, frame: events by source, from `frame` on, uint8.
+        found, number: the sources that have events, in order.
+        weights: (sources * lanes,) float32.
+        first, last: (sources,), lanes between which a source has weights other than 0, whole groups.
     """
-    place = 0
-    while place + 3 < number:  # four rows at a time: fewer passes over the sums
-        a, b, c, d = found[place], found[place + 1], found[place + 2], found[place + 3]
-        count_a, count_b, count_c, count_d = _F(counts[a]), _F(counts[b]), _F(counts[c]), _F(counts[d])
-        start = min(min(first[a], first[b]), min(first[c], first[d]))
-        stop = max(max(last[a], last[b]), max(last[c], last[d]))
-        targets = weighted[start:stop]  # views of equal length: many lanes at once
-        row_a, row_b, row_c, row_d = (
-            weights[a, start:stop],
-            weights[b, start:stop],
-            weights[c, start:stop],
-            weights[d, start:stop],
-        )
-        for i in range(targets.shape[0]):
-            targets[i] += (count_a * row_a[i] + count_b * row_b[i]) + (count_c * row_c[i] + count_d * row_d[i])
-        place += 4
-    while place < number:
-        a = found[place]
-        count_a, targets, row_a = _F(counts[a]), weighted[first[a] : last[a]], weights[a, first[a] : last[a]]
-        for i in range(targets.shape[0]):
-            targets[i] += count_a * row_a[i]
-        place += 1
+    for begin in range(_U(0), number, _AT_ONCE):
+        end = min(begin + _AT_ONCE, number)
+        place, stop = lanes, _U(0)
+        for k in range(begin, end):
+            place, stop = min(place, first[found[k]]), max(stop, last[found[k]])
+        while place + _U(_MANY) <= stop:
+            _add_many(weighted, place, weights, lanes, counts, frame, found, begin, end)
+            place += _U(_MANY)
+        while place < stop:
+            _add_lanes(weighted, place, weights, lanes, counts, frame, found, begin, end)
+            place += _U(LANES)
 
 
 @numba.njit(nogil=True, fastmath={"contract"}, error_model="numpy")
-def update(p, s, weighted):
+def update(p, own, s, at, weighted, start, n):
     """One step of up to `BLOCK` neurons, up to whether they are above their threshold.
 
     Rows lie at constants in flat arrays: only so the compiler knows that they do not overlap, and takes many lanes at
     once without asking first.
 
     Args:
-        p: parameters, (len(PARAMETERS) * ROW,) float32.
-        s: states, (len(STATES) * ROW,) float32, changed but for "spikes"; "feedback" holds (I' / Io)^exponent.
-        weighted: (lanes,) float32, what arrives; set to 0.
+        p, own: parameters, `len(PARAMETERS)` rows of `ROW` values from `own` on, float32.
+        s, at: states, `len(STATES)` rows from `at` on, changed, "spikes" to 0; "feedback" holds (I' / Io)^exponent.
+        weighted, start: what arrives, from `start` on; set to 0.
+        n: neurons, whole groups of lanes.
     """
-    for i in range(weighted.shape[0]):
+    for k in range(n):
+        i, j, arrived = own + k, at + k, start + k
         io = p[i]
-        synapse = p[ROW + i] * s[ROW + i] + p[2 * ROW + i] * max(p[3 * ROW + i] * weighted[i], io)
-        adaptation = max(p[4 * ROW + i] * s[2 * ROW + i] + p[5 * ROW + i] * s[5 * ROW + i], io)
-        drain = p[6 * ROW + i] + adaptation
-        arriving = synapse - drain + p[8 * ROW + i]
-        arriving = arriving if s[4 * ROW + i] == _ZERO else _ZERO
+        synapse = p[i + _R1] * s[j + _R1] + p[i + _R2] * max(p[i + _R3] * weighted[arrived], io)
+        adaptation = max(p[i + _R4] * s[j + _R2] + p[i + _R5] * s[j + _R5], io)
+        drain = p[i + _R6] + adaptation
+        arriving = synapse - drain + p[i + _R8]
+        arriving = arriving if s[j + _R4] == _ZERO else _ZERO
         arriving = max(arriving, io)
-        membrane = s[i]
+        membrane = s[j]
         # Igain / Itau (I_in - I_leak) - I (1 + I_ahp / Itau), then the whole of dI with what cancels left out.
-        pull = p[10 * ROW + i] * (arriving - drain) - membrane * (_ONE + adaptation * p[7 * ROW + i])
-        change = membrane * p[11 * ROW + i] * (drain * pull / (membrane + p[9 * ROW + i]) + io * s[3 * ROW + i])
+        pull = p[i + _R10] * (arriving - drain) - membrane * (_ONE + adaptation * p[i + _R7])
+        change = membrane * p[i + _R11] * (drain * pull / (membrane + p[i + _R9]) + io * s[j + _R3])
         membrane = max(membrane + change, io)
-        s[i], s[ROW + i], s[2 * ROW + i] = membrane, synapse, adaptation
-        s[3 * ROW + i] = power(membrane * p[12 * ROW + i], p[13 * ROW + i])
-        s[4 * ROW + i] = max(s[4 * ROW + i] - p[14 * ROW + i], _ZERO)
-        weighted[i] = _ZERO
+        s[j], s[j + _R1], s[j + _R2] = membrane, synapse, adaptation
+        s[j + _R3] = power(membrane * p[i + _R12], p[i + _R13])
+        s[j + _R4] = max(s[j + _R4] - p[i + _R14], _ZERO)
+        s[j + _R5] = weighted[arrived] = _ZERO
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def fire(p, s, counts, found):
+def fire(p, own, s, at, start, n, counts, found, number):
     """Spikes, reset and refractory timer of up to `BLOCK` neurons.
 
     Args:
-        p, s: as of `update`.
-        counts: (neurons,) uint8, overwritten with the spikes.
-        found: (neurons + 1,), overwritten with the neurons that fired.
+        p, own, s, at, n: as of `update`.
+        start: the first neuron's number.
+        counts: uint8, of zeros; set to the spikes of those that fire.
+        found, number: those that fired so far; the new ones join.
 
     Returns:
-        How many fired.
+        How many have fired.
     """
-    for i in range(counts.shape[0]):
-        above = s[i] > p[15 * ROW + i]
-        counts[i] = above
-        s[5 * ROW + i] = _ONE if above else _ZERO
-    number = active(counts, found)
-    for place in range(number):
-        i = found[place]
-        ratio = s[i] / p[15 * ROW + i]
-        s[i] = p[i]
-        s[4 * ROW + i] = p[16 * ROW + i]
-        if ratio > _E:  # the logarithm is above 1
-            spikes = min(np.ceil(np.log(ratio)), _F(MOST))
-            s[5 * ROW + i] = spikes
-            counts[i] = np.uint8(spikes)
+    for group in range(_U(0), n, _U(LANES)):
+        bits = _above(p, own + group + _R15, s, at + group)
+        while bits != _U(0):
+            k = group + _lowest(bits)
+            bits &= bits - _U(1)
+            i, j = own + k, at + k
+            ratio = s[j] / p[i + _R15]
+            s[j] = p[i]
+            s[j + _R4] = p[i + _R16]
+            spikes = 1
+            while spikes < MOST and ratio > _POWERS[spikes]:  # the logarithm is above that
+                spikes += 1
+            s[j + _R5] = _F(spikes)
+            counts[start + k] = spikes
+            found[number] = start + k
+            number += _U(1)
     return number

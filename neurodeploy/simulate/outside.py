@@ -46,12 +46,15 @@ def sums(program: Program, synapses: Synapses, frames: NDArray[Any]) -> NDArray[
     return transformed(program, synapses, found.reshape(*lead, -1).to(torch.int64).numpy())
 
 
-def transformed(program: Program, synapses: Synapses, total: NDArray[np.int64]) -> NDArray[np.int64]:
+def transformed(program: Program, synapses: Synapses, total: NDArray[Any]) -> NDArray[Any]:
     """Sums as they join others: wrapped as Lava's Conv wraps them, or shifted by the weight exponent."""
     if wraps(program, synapses):
-        return (total + STATE_LIMIT) % (2 * STATE_LIMIT) - STATE_LIMIT
+        return (total.astype(np.int64) + STATE_LIMIT) % (2 * STATE_LIMIT) - STATE_LIMIT
     exponent = 0 if isinstance(synapses, ConvSynapses) else synapses.weight_exponent
-    return total << exponent if exponent >= 0 else total >> -exponent
+    if exponent == 0:
+        return total
+    wide = total.astype(np.int64)
+    return wide << exponent if exponent > 0 else wide >> -exponent
 
 
 def noise(plan: Plan, chips: Sequence[DynamicNoise | None], steps: int, first: int, count: int) -> Noise:

@@ -165,13 +165,20 @@ def weigh_spikes(spikes, first, pitch, steps, n, weighed, tally):
 
 @compiled
 def add_weighed(sums, weights, base, n, weighed, size):
-    """sums[:n] += Σ_j weighed[j] * weights[base + n j : …]."""
-    for j in range(size):
-        factor = sums.dtype.type(weighed[j])
-        if factor != 0:
-            row = base + j * n
-            for i in range(n):
-                sums[i] += factor * weights[row + i]
+    """sums[:n] += Σ_j weighed[j] * weights[base + n j : …], four rows in one pass over the sums, as `add_rows`."""
+    two, three = np.uint64(2), np.uint64(3)
+    kind = sums.dtype.type
+    fours = size - size % _FOUR
+    for j in range(_NONE, fours, _FOUR):
+        a = base + j * n
+        b, c, d = a + n, a + two * n, a + three * n
+        p, q, r, s = kind(weighed[j]), kind(weighed[j + _ONE]), kind(weighed[j + two]), kind(weighed[j + three])
+        for i in range(n):
+            sums[i] += (p * weights[a + i] + q * weights[b + i]) + (r * weights[c + i] + s * weights[d + i])
+    for j in range(fours, size):
+        a, p = base + j * n, kind(weighed[j])
+        for i in range(n):
+            sums[i] += p * weights[a + i]
 
 
 @compiled

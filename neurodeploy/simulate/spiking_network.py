@@ -17,135 +17,48 @@ from pathlib import Path
 import numba
 import numpy as np
 
-from neurodeploy.simulate import noise_kernels, spiking_kernels
+from neurodeploy.simulate import neuron_steps, noise_kernels, spiking_kernels, spiking_layers, vectors
 from neurodeploy.simulate.noise_kernels import WORDS, draw_normals, round_all
 from neurodeploy.simulate.spiking_kernels import (
     AT_ONCE,
     LISTED,
-    add_rows,
-    add_taps,
     add_to,
-    add_weighed,
     count_spikes,
-    fixed_point,
-    fixed_point_in_full,
-    floating,
-    floating_in_full,
-    inlined,
     join,
-    list_spikes,
     transmit,
-    weigh_spikes,
+)
+from neurodeploy.simulate.spiking_layers import (
+    CHANGING,
+    DELAY,
+    FIRST,
+    GIVEN,
+    LAST,
+    ORIGIN,
+    OWN,
+    PITCH,
+    PLACE,
+    READS,
+    ROW,
+    ROWS,
+    SHIFT,
+    SIZE,
+    STEADY,
+    SUMS,
+    WRAPS,
+    add_list,
+    add_up,
+    given,
+    integrate,
+    take_all_steps,
+    update,
 )
 from neurodeploy.simulate.spiking_rows import INTEGRATES, READS_POTENTIALS, READS_SPIKES
 
-# The columns of the tables, as numba takes them in: constants.
-(_PLACE, _SIZE, _ROWS, _ROW, _ORIGIN, _PITCH, _SUMS, _FIRST, _LAST, _STEADY, _CHANGING) = range(11)
-(_FIXED_POINT, _IN_FULL, _AT_THRESHOLD, _SUBTRACT, _READS) = range(11, 16)
-(_SOURCE, _PIXELS, _CHANNELS, _DELAY, _TAPS, _WEIGHTS, _RUN, _ROW_STEP, _INSIDE, _OUTSIDE) = range(10)
-(_OWN, _WRAPS, _SHIFT, _GIVEN) = range(10, 14)
 _U = np.uint64
 
 
-@inlined
-def _add_list(table, all_taps, targets, rows, weights, s, listed, begin, end, place, into):
-    """into += what synapses s bring of listed spikes, counted from `place`."""
-    base, run = _U(table[s, _WEIGHTS]), _U(table[s, _RUN])
-    channels, taps = _U(table[s, _CHANNELS]), table[s, _TAPS]
-    geometry = run, _U(table[s, _ROW_STEP]), _U(table[s, _INSIDE]), _U(table[s, _OUTSIDE])
-    if taps < 0:
-        add_rows(into, weights, base, run, listed, begin, end, place)
-    else:
-        at = _U(taps)
-        add_taps(into, weights, base, listed, begin, end, place, channels, all_taps, at, targets, rows, geometry)
-
-
-@inlined
-def _add_up(table, all_taps, targets, rows, weights, s, words, row, listed, into):
-    """into += what synapses s bring of the spikes of a step, whose row begins at `row`."""
-    place = row + _U(table[s, _SOURCE])
-    end = place + _U(table[s, _PIXELS] * table[s, _CHANNELS])
-    word, last = place // _U(8), (end + _U(7)) // _U(8)
-    while word < last:
-        count, word = list_spikes(words, word, last, listed)
-        _add_list(table, all_taps, targets, rows, weights, s, listed, _U(0), count, place, into)
-
-
-@inlined
-def _integrate(
-    layers, layer, synapses, weights, unit, bias, own, spikes, neurons, steps, weighed, tally, sums, out, at
-):
-    """The total over all steps of the potentials of an integrator: Σ_t (T - t) (unit Σ_j w_j s_j[t] + bias)."""
-    size, room = _U(layers[layer, _SIZE]), layers[layer, _SUMS]
-    sums[:room] = 0
-    for s in range(layers[layer, _FIRST], layers[layer, _LAST]):
-        delay = min(_U(synapses[s, _DELAY]), steps)
-        source = _U(synapses[s, _PIXELS] * synapses[s, _CHANNELS])
-        weigh_spikes(spikes, _U(synapses[s, _SOURCE]), neurons, steps - delay, source, weighed, tally)
-        add_weighed(sums, weights, _U(synapses[s, _WEIGHTS]), _U(synapses[s, _RUN]), weighed, source)
-    often = 0.5 * np.float64(steps) * np.float64(steps + _U(1))
-    for i in range(size):
-        out[at + i] = unit * sums[i] + often * bias[own + i]
-
-
-@inlined
-def _update(
-    table,
-    layer,
-    sums,
-    at,
-    unit,
-    kept,
-    keep,
-    bias,
-    limit,
-    own,
-    added,
-    noise,
-    current,
-    potential,
-    place,
-    spikes,
-    first,
-    n,
-):
-    """One step of a row of neurons."""
-    at_threshold, subtract = table[layer, _AT_THRESHOLD] == 1, table[layer, _SUBTRACT] == 1
-    full = table[layer, _IN_FULL] == 1
-    if table[layer, _FIXED_POINT] == 1:
-        if full:
-            fixed_point_in_full(
-                sums, at, kept, keep, bias, limit, own, added, noise, current, potential, place, spikes, first, n
-            )
-        else:
-            fixed_point(sums, at, keep, bias, limit, own, potential, place, spikes, first, n)
-    elif full:
-        floating_in_full(
-            sums,
-            at,
-            unit,
-            kept,
-            keep,
-            bias,
-            limit,
-            own,
-            added,
-            noise,
-            at_threshold,
-            subtract,
-            current,
-            potential,
-            place,
-            spikes,
-            first,
-            n,
-        )
-    else:
-        floating(sums, at, unit, keep, bias, limit, own, at_threshold, subtract, potential, place, spikes, first, n)
-
-
 def _fingerprint():
-    files = (spiking_kernels.__file__, noise_kernels.__file__)
+    files = [one.__file__ for one in (neuron_steps, noise_kernels, spiking_kernels, spiking_layers, vectors)]
     return hashlib.sha256(b"".join(Path(one).read_bytes() for one in files)).hexdigest()
 
 
@@ -165,7 +78,7 @@ def _kernel(fingerprint):
         layers, synapses, groups, units = tables.layers, tables.synapses, tables.groups, chips.unit
         taps, targets, rows = tables.taps, tables.targets, tables.rows
         weights, kept, keep, bias, limit = chips.weights, chips.kept, chips.retention, chips.bias, chips.threshold
-        given, starts, masks = drive.listed, drive.starts, drive.masks
+        listed_before, starts, masks = drive.listed, drive.starts, drive.masks
         added, keys, deviations, order = noise.added, noise.keys, noise.deviations, noise.order
         table, first_sample, whole = noise.table, noise.first, noise.whole == 1
         readout, counts = record.readout, record.counts
@@ -183,50 +96,68 @@ def _kernel(fingerprint):
         kinds = deviations.size // (population * layers.shape[0])
         samples, steady, changing = drive.steady.shape[0], drive.steady.shape[1], drive.changing.shape[2]
         steady_sums, changing_sums = drive.steady.reshape(-1), drive.changing.reshape(-1)
+        one_by_one = np.full(groups.size - 1, steps)  # steps that layers of a group take one after the other
+        for g in range(groups.size - 1):
+            layer, alone = groups[g], groups[g + 1] - groups[g] == 1 and not recorded
+            if alone and (layers[layer, READS] == INTEGRATES or (given(layers, layer) and not masked)):
+                one_by_one[g] = 0
+        stepwise = one_by_one.any()
         for sample in range(samples):
             for chip in range(population):
                 mine = _U(chip) * neurons
-                potential[:] = 0.0
-                current[:] = 0.0
-                held[:] = 0
+                if stepwise:
+                    potential[:] = 0.0
+                    current[:] = 0.0
+                    held[:] = 0
                 for g in range(groups.size - 1):
-                    for t in range(steps):
+                    layer = groups[g]
+                    if one_by_one[g] == 0 and layers[layer, READS] != INTEGRATES:
+                        constant, varying = layers[layer, STEADY], layers[layer, CHANGING]
+                        unit = units[chip * layers.shape[0] + layer]
+                        if constant >= 0:
+                            arriving, at, pitch = steady_sums, _U(sample * steady + constant), _U(0)
+                        else:
+                            arriving, at, pitch = changing_sums, _U(sample * steps * changing + varying), _U(changing)
+                        take_all_steps(
+                            layers, layer, arriving, at, pitch, steps, unit, keep, bias, limit, mine, spikes, neurons
+                        )
+                    for t in range(one_by_one[g]):
                         row = _U(t) * neurons
                         now = _U(sample * steps) * neurons + row  # of this step in what is given and recorded
                         for layer in range(groups[g], groups[g + 1]):
-                            if layers[layer, _READS] == INTEGRATES and not recorded:
+                            if layers[layer, READS] == INTEGRATES and not recorded:
                                 continue
-                            place, width = _U(layers[layer, _PLACE]), _U(layers[layer, _ROW])
-                            size = _U(layers[layer, _SIZE])
-                            total, origin, pitch = sums, _U(layers[layer, _ORIGIN]), _U(layers[layer, _PITCH])
-                            first, last = layers[layer, _FIRST], layers[layer, _LAST]
-                            constant, varying = layers[layer, _STEADY], layers[layer, _CHANGING]
+                            place, width = _U(layers[layer, PLACE]), _U(layers[layer, ROW])
+                            size = _U(layers[layer, SIZE])
+                            total, origin, pitch = sums, _U(layers[layer, ORIGIN]), _U(layers[layer, PITCH])
+                            first, last = layers[layer, FIRST], layers[layer, LAST]
+                            constant, varying = layers[layer, STEADY], layers[layer, CHANGING]
                             if first == last and constant >= 0 and varying < 0:  # nothing is added to what is given
                                 total, origin, pitch = steady_sums, _U(sample * steady + constant), width
                             elif first == last and varying >= 0 and constant < 0:
                                 at = (sample * steps + t) * changing + varying
                                 total, origin, pitch = changing_sums, _U(at), width
                             else:
-                                room = layers[layer, _SUMS]
+                                room = layers[layer, SUMS]
                                 total[:room] = 0
                                 for s in range(first, last):
-                                    own = synapses[s, _OWN] == 1
-                                    before = t - synapses[s, _DELAY]
+                                    own = synapses[s, OWN] == 1
+                                    before = t - synapses[s, DELAY]
                                     if before < 0:
                                         continue
                                     into = apart if own else sums
-                                    known = synapses[s, _GIVEN]
+                                    known = synapses[s, GIVEN]
                                     if known >= 0:
                                         at = known * (samples * steps + 1) + sample * steps + before
                                         begin, end = _U(starts[at]), _U(starts[at + 1])
-                                        _add_list(
+                                        add_list(
                                             synapses,
                                             taps,
                                             targets,
                                             rows,
                                             weights,
                                             s,
-                                            given,
+                                            listed_before,
                                             begin,
                                             end,
                                             _U(0),
@@ -234,10 +165,10 @@ def _kernel(fingerprint):
                                         )
                                     else:
                                         then = _U(before) * neurons
-                                        _add_up(synapses, taps, targets, rows, weights, s, words, then, listed, into)
+                                        add_up(synapses, taps, targets, rows, weights, s, words, then, listed, into)
                                     if own:
-                                        join(sums, apart, room, synapses[s, _WRAPS] == 1, synapses[s, _SHIFT])
-                                for line in range(_U(layers[layer, _ROWS])):
+                                        join(sums, apart, room, synapses[s, WRAPS] == 1, synapses[s, SHIFT])
+                                for line in range(_U(layers[layer, ROWS])):
                                     at = origin + line * pitch
                                     if constant >= 0:
                                         begin = _U(sample * steady + constant) + line * width
@@ -265,9 +196,9 @@ def _kernel(fingerprint):
                                         )
                                 if whole:
                                     round_all(fresh, place, size)
-                            for line in range(_U(layers[layer, _ROWS])):
+                            for line in range(_U(layers[layer, ROWS])):
                                 low = place + line * width
-                                _update(
+                                update(
                                     layers,
                                     layer,
                                     total,
@@ -293,15 +224,15 @@ def _kernel(fingerprint):
                                 for i in range(size):
                                     recorded_spikes[now + place + i] = spikes[row + place + i]
                                     recorded_potentials[now + place + i] = potential[place + i]
-                            if layers[layer, _READS] >= READS_POTENTIALS:
+                            if layers[layer, READS] >= READS_POTENTIALS:
                                 at = (_U(chip) * _U(samples) + _U(sample)) * size
                                 add_to(readout, at, potential, place, size)
                     for layer in range(groups[g], groups[g + 1]):
-                        place, size = _U(layers[layer, _PLACE]), _U(layers[layer, _SIZE])
+                        place, size = _U(layers[layer, PLACE]), _U(layers[layer, SIZE])
                         at = (_U(chip) * _U(samples) + _U(sample)) * size
-                        if layers[layer, _READS] == INTEGRATES:
+                        if layers[layer, READS] == INTEGRATES:
                             if not recorded:
-                                _integrate(
+                                integrate(
                                     layers,
                                     layer,
                                     synapses,
@@ -321,7 +252,7 @@ def _kernel(fingerprint):
                             continue
                         count_spikes(spikes, place, neurons, _U(steps), size, several, tally)
                         add_to(counts, mine + place, several, _U(0), size)
-                        if layers[layer, _READS] == READS_SPIKES:
+                        if layers[layer, READS] == READS_SPIKES:
                             add_to(readout, at, several, _U(0), size)
 
     return run

@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.ir.arrays import IntArray, Shape
-from neurodeploy.ir.program import DECAY_ONE, FixedPointNeurons, Layer, Program
+from neurodeploy.ir.program import FixedPointNeurons, Layer, Program
 from neurodeploy.ir.synapses import ConvSynapses, Synapses, Weights
-from neurodeploy.simulate.bounds import UNIT, Bounds, fits, integrates, wraps
+from neurodeploy.simulate.bounds import Bounds, integrates, wraps
 from neurodeploy.simulate.spiking_rows import (
     INTEGRATES,
     READS_POTENTIALS,
     READS_SPIKES,
-    ChipArrays,
     LayerRow,
     SynapsesRow,
     Tables,
@@ -25,7 +24,7 @@ from neurodeploy.simulate.spiking_rows import (
 from neurodeploy.simulate.spiking_taps import Border, border_of, fast, taps_of
 
 _ROW = 32  # neurons of a row that are computed in one piece; also whole words of spikes
-_LANES = 16  # sums that a processor adds at once
+LANES = 16  # sums that a processor adds at once
 Outside = frozenset[tuple[str, int]]
 
 
@@ -90,7 +89,7 @@ def lay_out(
     place, low = {}, 0
     for layer in run:
         place[layer.name] = low
-        low += _round_up(int(np.prod(layer.shape)), _ROW)
+        low += round_up(int(np.prod(layer.shape)), _ROW)
     table = _Table(program, place, known, steady | changing)
     bounds = [[Bounds.of(one, number) for one in _different(programs, number)] for number in layers]
     columns: dict[tuple[str, bool], int] = {}
@@ -99,7 +98,7 @@ def lay_out(
         for changes, given in enumerate((steady, changing)):
             if any((layer.name, index) in given for index in range(len(layer.synapses))):
                 columns[layer.name, bool(changes)] = widths[changes]
-                widths[changes] += _round_up(int(np.prod(layer.shape)), _ROW)
+                widths[changes] += round_up(int(np.prod(layer.shape)), _ROW)
         full = layer.name in noisy or any(one.in_full for one in bounds[number - layers.start])
         reads = 0
         if number == len(program.layers) - 1:
@@ -119,56 +118,6 @@ def lay_out(
         (widths[0], widths[1]),
         np.int32 if narrow else np.int64,
     )
-
-
-def chip_weights(plan: Plan, program: Program) -> NDArray[Any]:
-    """All weights of a chip, in the order of a plan."""
-    weights = [
-        _rows_of(weight, one, program.shapes[one.source])
-        for one in inner_synapses(plan, program)
-        for _, weight in _by_delay(one)
-    ]
-    flat = np.concatenate(weights) if weights else np.zeros(_LANES, dtype=np.int64)
-    return flat.astype(np.int64 if plan.sums is np.int64 else np.int8 if fits(flat, np.int8) else np.int16)
-
-
-def inner_synapses(plan: Plan, program: Program) -> tuple[Synapses, ...]:
-    """The synapses of a plan's layers whose sums are computed by the tables."""
-    numbers = {layer.name: layer for layer in program.layers}
-    return tuple(
-        one
-        for named in plan.layers
-        for index, one in enumerate(numbers[named.name].synapses)
-        if (named.name, index) not in plan.outside
-    )
-
-
-def chip_arrays(plan: Plan, program: Program, weights: NDArray[Any]) -> ChipArrays:
-    """What a chip has of its own beside those weights, in the order of a plan."""
-    rows = {name: np.zeros(plan.neurons) for name in ("retention", "bias", "kept")}
-    rows["threshold"] = np.full(plan.neurons, np.inf)
-    numbers = {layer.name: layer for layer in program.layers}
-    for named in plan.layers:
-        layer = numbers[named.name]
-        neurons = layer.neurons
-        low, high = plan.place[layer.name], plan.place[layer.name] + int(np.prod(layer.shape))
-        if isinstance(neurons, FixedPointNeurons):
-            values: dict[str, NDArray[Any]] = {
-                "retention": (DECAY_ONE - neurons.voltage_decay) / DECAY_ONE,
-                "threshold": neurons.threshold * UNIT,
-                "kept": (DECAY_ONE - neurons.current_decay) / DECAY_ONE,
-            }
-        else:
-            values = {"retention": neurons.decay, "threshold": neurons.threshold, "kept": neurons.current_decay}
-        if not layer.fires:
-            values["threshold"] = np.full((), np.inf)
-        for name, array in (values | {"bias": neurons.bias}).items():
-            rows[name][low:high] = channels_last(np.broadcast_to(array, layer.shape), layer.shape)
-    units = [
-        UNIT if isinstance(layer.neurons, FixedPointNeurons) else layer.scale
-        for layer in (numbers[one.name] for one in plan.layers)
-    ]
-    return ChipArrays(weights, **rows, unit=np.array(units))
 
 
 class _Table:
@@ -193,7 +142,7 @@ class _Table:
         image = len(layer.shape) == 3
         size, channels = int(np.prod(layer.shape)), layer.shape[0] if image else 1
         # A row of no image is rounded up: neurons past its end never fire, and what is left of a vector costs most.
-        rows, width = (layer.shape[1], layer.shape[2] * channels) if image else (1, _round_up(size, _ROW))
+        rows, width = (layer.shape[1], layer.shape[2] * channels) if image else (1, round_up(size, _ROW))
         neurons = layer.neurons
         self.layers.append(
             LayerRow(
@@ -203,7 +152,7 @@ class _Table:
                 row=width,
                 origin=border.origin * channels,
                 pitch=border.pitch * channels if image else width,
-                sums=rows * border.pitch * channels if image else _round_up(size, _ROW),
+                sums=rows * border.pitch * channels if image else round_up(size, _ROW),
                 first=first,
                 last=len(self.synapses),
                 steady=columns.get((layer.name, False), -1),
@@ -221,7 +170,7 @@ class _Table:
         wrapped = wraps(self.program, one)
         shift = 0 if isinstance(one, ConvSynapses) else one.weight_exponent
         own = int(wrapped or shift != 0)
-        for extra, _ in _by_delay(one):
+        for extra, _ in by_delay(one):
             row = SynapsesRow(
                 place=self.place.get(one.source, 0),
                 pixels=1,
@@ -229,8 +178,8 @@ class _Table:
                 delay=one.delay + extra,
                 taps=-1,
                 weights=self.weights,
-                run=_round_up(one.weight.shape[0], _LANES),
-                row_step=_round_up(one.weight.shape[0], _LANES),
+                run=round_up(one.weight.shape[0], LANES),
+                row_step=round_up(one.weight.shape[0], LANES),
                 inside=1,
                 outside=0,
                 own=own,
@@ -282,27 +231,8 @@ def _different(programs: Sequence[Program], number: int) -> Iterator[Program]:
             yield program
 
 
-def _by_delay(one: Synapses) -> list[tuple[int, Weights]]:
+def by_delay(one: Synapses) -> list[tuple[int, Weights]]:
     return [(0, one.weight)] if isinstance(one, ConvSynapses) else list(one.by_delay())
-
-
-def _rows_of(weight: Weights, one: Synapses, source: Shape) -> NDArray[Any]:
-    """Weights in the order of the tables: from the source's neurons, channels innermost, to a row of targets."""
-    if not isinstance(one, ConvSynapses):
-        columns = np.zeros((int(np.prod(source)), _round_up(len(weight), _LANES)), dtype=np.int64)
-        full = weight
-        if len(source) == 3:
-            p = one.pool
-            maps = weight.reshape(-1, source[0], source[1] // p, source[2] // p)
-            full = channels_last(maps.repeat(p, axis=2).repeat(p, axis=3), source)
-        columns[:, : len(weight)] = full.T
-        return columns.reshape(-1)
-    outputs, inside, height, width = weight.shape
-    grouped = weight.reshape(one.groups, outputs // one.groups, inside, height, width)
-    ordered = grouped.transpose(0, 2, 3, 4, 1)  # group, channel, kernel row, kernel column, output
-    if fast(one):
-        ordered = ordered[:, :, :, ::-1]
-    return np.ascontiguousarray(ordered).reshape(-1)
 
 
 def _groups(layers: Sequence[Layer]) -> IntArray:
@@ -321,5 +251,5 @@ def _groups(layers: Sequence[Layer]) -> IntArray:
     return np.array([*sorted(set(together)), len(layers)], dtype=np.int64)
 
 
-def _round_up(value: int, multiple: int) -> int:
+def round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple

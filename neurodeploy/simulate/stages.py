@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -13,12 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from neurodeploy.hw_models.dynamic_noise import DynamicNoise
-from neurodeploy.ir.arrays import Shape
-from neurodeploy.ir.nodes import Input
-from neurodeploy.ir.program import INPUT, FloatNeurons, Layer, Program
+from neurodeploy.ir.program import INPUT, Program
 from neurodeploy.ir.synapses import ConvSynapses, Synapses
 from neurodeploy.simulate import outside
 from neurodeploy.simulate.blocks import Block, make_blocks
+from neurodeploy.simulate.event_sums import add_event_sums
 from neurodeploy.simulate.spiking_lists import lists
 from neurodeploy.simulate.spiking_network import run_samples
 from neurodeploy.simulate.spiking_rows import Drive, LayerRow, Record
@@ -26,7 +25,6 @@ from neurodeploy.simulate.spiking_tables import channels_first, lay_out
 
 Array = NDArray[Any]
 Spikes = Mapping[str, NDArray[np.uint8]]  # layer -> (B, T, n), in the order of the tables
-_PIECE = 16  # samples whose sums are computed at once: few enough for the cache
 _LISTED_BYTES = 2  # of a list, about, per neuron and step
 _SURVEYED = 2**20  # input values by which it is judged whether they are sparse
 _SPARSE = 0.3  # input events per value and step below which adding them one by one beats a matrix product
@@ -221,32 +219,7 @@ class Stage:
             elif source.mean() > _SPARSE:
                 target += outside.sums(program, synapses, source[:, : target.shape[1]])
             else:
-                _add_event_sums(program, synapses, layer.shape, source[:, : target.shape[1]], target)
-
-
-def _add_event_sums(program: Program, synapses: Synapses, shape: Shape, frames: Array, target: Array) -> None:
-    """target += what synapses bring of sparse frames (B, T, *shape of the source), (B, T, n).
-
-    The tables compute it too: potentials of neurons that neither keep nor fire are sums.
-    """
-    plain = replace(synapses, source=INPUT, delay=0)
-    if not isinstance(plain, ConvSynapses):
-        plain = replace(plain, weight_exponent=0)
-    forgetful = FloatNeurons(np.zeros(()), np.zeros(()), np.zeros(shape))
-    layer = Layer("sums", shape, (plain,), forgetful, 1.0, fires=False)
-    source = Input(program.shapes[synapses.source], bits=program.input.bits if synapses.source == INPUT else 1)
-    summing = Program(program.chip, frames.shape[1], source, (layer,), "membrane")
-    moved, size = frames.swapaxes(0, 1), int(np.prod(shape))
-    stage = Stage([summing], [None], range(1), moved, False)
-    place = stage.plan.place["sums"]
-
-    def work(low: int) -> None:
-        part = slice(low, low + _PIECE)
-        found = stage.record(stage.shared(moved[:, part], {}), 0).potentials[:, :, place : place + size]
-        target[part] += outside.transformed(program, synapses, found.astype(np.int64))
-
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(work, range(0, len(frames), _PIECE)))
+                add_event_sums(program, synapses, layer.shape, source[:, : target.shape[1]], target)
 
 
 def _density(inputs: Array) -> float:
