@@ -8,7 +8,8 @@ Per data set and seed a small convolutional network is trained in single precisi
 
 post-training   the network is quantised as `neurodeploy export` does it
 aware           the network is first trained on with that rounding in the loop (`noise.quantize`), from float weights;
-                of the start and of every epoch that one is kept whose Program decides best on validation samples
+                of the start and of every epoch that one is kept whose Program decides best on validation samples;
+                a model keeps the scales of its training, so that the Program is what the loop computed with
 
 Accuracies are those of the Programs in the engine, on all test samples, looked at once. A run that was killed goes on
 with what is missing: models and rows stay in the folder `--work`.
@@ -28,20 +29,19 @@ import numpy as np
 import torch
 from common import ROOT, provenance, read_json, write_json
 
-from neurodeploy.config import ExperimentConfig, load_config
+from neurodeploy.config import NoiseConfig, load_config
 from neurodeploy.data.batches import Batches
 from neurodeploy.data.dataset import DataSet, Split
 from neurodeploy.experiment import load_data, train_model
 from neurodeploy.hw_models import chip as find_chip
 from neurodeploy.ir.program import Program
-from neurodeploy.quantize import quantize
 from neurodeploy.simulate.engine import run_chips
 from neurodeploy.snn.losses import records, training_losses
-from neurodeploy.snn.model_file import load_model
-from neurodeploy.snn.rounding import rounding
+from neurodeploy.snn.model_file import Model, load_model, make_model, save_model
+from neurodeploy.snn.rounding import kept_scales, rounding
 from neurodeploy.snn.spiking_network import SpikingNetwork
-from neurodeploy.snn.trace import trace
 from neurodeploy.snn.train import accuracy
+from neurodeploy.snn.trained_scales import quantize_model, trained_scales
 
 BITS = (8, 6, 4, 3, 2)
 SETTINGS = ["network.channels=[8,16]", "network.steps=4", "train.threads=1"]
@@ -49,11 +49,6 @@ EPOCHS = {"mnist": 3, "fashion-mnist": 5}  # of the float network
 CALIBRATION, BATCH, LEARNING_RATE = 128, 64, 1e-3
 # Points that 8 bits may lose after training, and 4 bits with rounding in the loop, against the float network.
 BARS = {"8 bits, post-training": 0.2, "4 bits, aware": 1.0}
-
-
-def quantised(network: SpikingNetwork, bits: int, data: DataSet) -> Program:
-    """The Program for Loihi 2 with weights of so many bits, scaled on training samples as at export."""
-    return quantize(trace(network), find_chip(f"loihi2@{bits}"), data.train.take(slice(CALIBRATION)).inputs)
 
 
 def decided(program: Program, split: Split) -> float:
@@ -65,21 +60,20 @@ def decided(program: Program, split: Split) -> float:
     return right / len(split)
 
 
-def aware(
-    start: SpikingNetwork, config: ExperimentConfig, data: DataSet, bits: int, epochs: int, judged: Split
-) -> tuple[Program, int, float]:
+def aware(start: Model, data: DataSet, bits: int, epochs: int, judged: Split, path: Path) -> tuple[Program, int, float]:
     """Trains on with the rounding in the loop: (Program, epoch, accuracy on `judged`) of the best; epoch 0: the start.
 
-    The learning rate falls to zero along a half cosine. Whatever is drawn comes from the experiment's seed. The Program
-    is the one that the forward pass computed with, at its own scales: scales that are searched anew make the Program
-    like the float network, which was not what was trained.
+    The learning rate falls to zero along a half cosine. Whatever is drawn comes from the experiment's seed. The model
+    of each epoch is written with the scales of its forward pass, and read and quantised as an export does it.
     """
-    network = copy.deepcopy(start)
-    chip, calibration = f"loihi2@{bits}", data.train.take(slice(CALIBRATION)).inputs
+    network, chip = copy.deepcopy(start.network), f"loihi2@{bits}"
+    assert isinstance(network, SpikingNetwork)
+    config = start.config.model_copy(update={"noise": NoiseConfig(quantize=chip)})
+    calibration = data.train.take(slice(CALIBRATION)).inputs
     batches = Batches(data.train, data.input, config.data, BATCH, config.seed, True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(batches.order))
-    program = quantised(start, bits, data)
+    program = quantize_model(start, find_chip(chip)).program
     best = program, 0, decided(program, judged)
     for epoch in range(epochs):
         batches.order.set_epoch(epoch)
@@ -92,39 +86,40 @@ def aware(
             optimizer.step()
             network.keep_positive()
             schedule.step()
-        program = rounding(network, chip, epoch, len(batches.order), calibration).program
+        kept = kept_scales(network)
+        assert kept is not None  # it was rounded
+        scales = trained_scales(network, chip, kept, calibration)
+        save_model(make_model(network, config, data, {}, [], scales), path)
+        program = quantize_model(load_model(path), find_chip(chip)).program
         found = decided(program, judged)
         if found > best[2]:
             best = program, epoch + 1, found
     return best
 
 
-def float_network(
-    options: argparse.Namespace, name: str, seed: int, work: Path
-) -> tuple[SpikingNetwork, ExperimentConfig]:
+def float_model(options: argparse.Namespace, name: str, seed: int, work: Path) -> Model:
     """The trained network in single precision."""
     path = work / f"{name}-{seed}.pt"
     if not path.is_file():
         given = {"data.name": name, "data.root": options.data_root, "train.epochs": EPOCHS[name], "seed": seed}
         train_model(load_config(None, SETTINGS, {key: value for key, value in given.items() if value}), path, False)
-    model = load_model(path)
-    assert isinstance(model.network, SpikingNetwork)
-    return model.network.eval(), model.config
+    return load_model(path)
 
 
 def rows_of(options: argparse.Namespace, name: str, seed: int, work: Path) -> list[dict[str, Any]]:
     """Accuracies of one network at all bits; a finished row is kept in a file of its own."""
-    network, config = float_network(options, name, seed, work)
-    data = load_data(config, options.data_root)
+    model = float_model(options, name, seed, work)
+    data = load_data(model.config, options.data_root)
     judged = data.validation.take(slice(options.validation))
     common = {"data": data.name, "seed": seed, "test_samples": len(data.test)}
-    rows = [kept(work / f"{name}-{seed}-float.json", lambda: common | {"bits": "float"} | float_row(network, data))]
+    rows = [kept(work / f"{name}-{seed}-float.json", lambda: common | {"bits": "float"} | float_row(model, data))]
     for bits in options.bits:
 
         def row(bits: int = bits) -> dict[str, Any]:
             started = time.process_time()
-            after = decided(quantised(network, bits, data), data.test)
-            trained, epoch, validation = aware(network, config, data, bits, options.epochs, judged)
+            after = decided(quantize_model(model, find_chip(f"loihi2@{bits}")).program, data.test)
+            path = work / f"{name}-{seed}-{bits}.pt"
+            trained, epoch, validation = aware(model, data, bits, options.epochs, judged, path)
             found = {"post_training": after, "aware": decided(trained, data.test)}
             chosen = {"aware_epoch": epoch, "aware_validation": validation, "validation_samples": len(judged)}
             return common | {"bits": bits} | found | chosen | {"cpu_seconds": round(time.process_time() - started, 1)}
@@ -133,8 +128,10 @@ def rows_of(options: argparse.Namespace, name: str, seed: int, work: Path) -> li
     return rows
 
 
-def float_row(network: SpikingNetwork, data: DataSet) -> dict[str, Any]:
+def float_row(model: Model, data: DataSet) -> dict[str, Any]:
     """Accuracy in single precision, and the firing rates of the layers."""
+    network = model.network
+    assert isinstance(network, SpikingNetwork)
     part = data.test.take(slice(200)).inputs
     values = torch.from_numpy(np.ascontiguousarray(part)).float() * data.input.scale
     with torch.no_grad():

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from neurodeploy.deployment import versions
+from neurodeploy.proof import versions
 
 ROOT = Path(__file__).resolve().parent.parent
 

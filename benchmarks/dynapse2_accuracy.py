@@ -35,9 +35,10 @@ from neurodeploy.errors import NeurodeployError
 from neurodeploy.experiment import train_model
 from neurodeploy.export import dynapse2
 from neurodeploy.hw_models.dynapse2 import DYNAPSE2
+from neurodeploy.ir.channels import flat
 from neurodeploy.ir.populations import PopulationNetwork
 from neurodeploy.ir.to_populations import to_populations
-from neurodeploy.quantize_dynapse2 import flat, quantize_dynapse2, troubles
+from neurodeploy.quantize_dynapse2 import quantize_dynapse2, troubles
 from neurodeploy.quantize_dynapse2_build import edges_of, in_thresholds
 from neurodeploy.quantize_dynapse2_weights import binary
 from neurodeploy.simulate import dynapse2_engine

@@ -37,7 +37,8 @@ from neurodeploy.experiment import train_model
 from neurodeploy.hw_models.dynapse2 import DYNAPSE2
 from neurodeploy.hw_models.dynapse2_mismatch import PRESETS, Mismatch, nominal, preset, realise
 from neurodeploy.hw_models.dynapse2_network import Dynapse2Network
-from neurodeploy.quantize_dynapse2 import flat, quantize_dynapse2
+from neurodeploy.ir.channels import flat
+from neurodeploy.quantize_dynapse2 import quantize_dynapse2
 from neurodeploy.simulate import dynapse2_engine
 from neurodeploy.snn.trace import trace
 

@@ -11,6 +11,7 @@ from neurodeploy.errors import unknown_name
 from neurodeploy.export.target import Target
 
 _NOT_TARGETS = (  # import a vendor's package at the top: loaded when a target runs
+    "dynapse2_bundle_run",
     "dynapse2_simulator",
     "lava_netx",
     "lava_network",
@@ -21,6 +22,7 @@ _NOT_TARGETS = (  # import a vendor's package at the top: loaded when a target r
     "rockpool_native",
     "rockpool_neurons",
     "samna_probe",
+    "samna_runner",
     "xylo_bundle_run",
 )
 

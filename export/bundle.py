@@ -1,6 +1,7 @@
 """A bundle: one folder with all that a machine with Lava needs to run an artifact, in the simulator or on Loihi 2.
 
-run.py, hardware.py   the runner; its part for the chip (see `bundle_run.py` and `bundle_hardware.py`)
+run.py                the runner (see `bundle_run.py`)
+hardware*.py          its part for the chip (see `bundle_hardware.py` and `bundle_probes.py`)
 job/                  the program's integers in the form for hardware, as the Lava worker reads them
 simulator/            the Lava worker
 golden.npz            the artifact's samples, and what the reference puts out for this form
@@ -36,6 +37,7 @@ FOLDER = "bundle"
 COPIES = {
     "bundle_run.py": "run.py",
     "bundle_hardware.py": "hardware.py",
+    "bundle_probes.py": "hardware_probes.py",
     "bundle_slurm.txt": "job.slurm",
     "lava_requirements.txt": "requirements.txt",
 }

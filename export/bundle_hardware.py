@@ -21,6 +21,9 @@ from typing import Any
 
 import numpy as np
 
+# In a bundle the two files lie beside each other, and neurodeploy is not there.
+probes: Any = importlib.import_module(f"{__package__}.bundle_probes" if __package__ else "hardware_probes")
+
 LOIHI_MODULES = (
     "lava.magma.core.model.nc",
     "lava.magma.compiler.subcompilers.nc.ncproc_compiler",
@@ -28,7 +31,6 @@ LOIHI_MODULES = (
     "lava.utils.loihi2_profiler",
 )
 GENERATIONS = ("N3B2", "N3B3", "N3C1", "N3D1")
-PROBES = ("power", "time", "memory", "activity")
 NEVER_FIRES = 131071  # the largest threshold of 17 bits
 GRADED_BITS = 16  # num_message_bits of the public examples with graded input
 _INT8 = 127
@@ -38,7 +40,9 @@ def missing(options: Any) -> list[str]:
     """Everything that keeps the chip from being used from here, one line each; empty where nothing does."""
     found = []
     if not _importable("lava.magma"):
-        found.append("lava-nc is not installed: `pip install --no-deps -r requirements.txt` in a Python 3.10")
+        found.append(
+            "lava-nc is not installed: in a Python 3.10 `pip install --no-deps -r requirements.txt` of a bundle"
+        )
     absent = [module for module in LOIHI_MODULES if not _importable(module)]
     if absent:
         found.append(
@@ -53,9 +57,9 @@ def missing(options: Any) -> list[str]:
         found.append("no `ping` on the PATH, by which Lava looks for the board's host")
     if options.generation not in GENERATIONS:
         found.append(f"--generation {options.generation}: known are {', '.join(GENERATIONS)}")
-    unknown = sorted(set(_probe_names(options)) - set(PROBES))
+    unknown = sorted(set(probes.chosen(options)) - set(probes.PROBES))
     if unknown:
-        found.append(f"unknown probes {', '.join(unknown)}: known are {', '.join(PROBES)}, or none")
+        found.append(f"unknown probes {', '.join(unknown)}: known are {', '.join(probes.PROBES)}, or none")
     return found
 
 
@@ -87,8 +91,8 @@ def run(
     recorded = [one for one in job["layers"] if one["fires"] and (options.record == "all" or one is last)]
     sinks = {one["name"]: _sink(neurons[one["name"]], total, embedded) for one in recorded}
     states = {} if last["fires"] else {last["name"]: _state_probe(neurons[last["name"]])}
-    probes = _probes(options, total)
-    spikes = _execute(neurons[last["name"]], total, [*probes.values(), *states.values()], sinks)
+    profilers = probes.make(options, total)
+    spikes = _execute(neurons[last["name"]], total, [*profilers.values(), *states.values()], sinks)
     result = {}
     for layer in job["layers"]:
         name, start = layer["name"], layer["lag"] + before
@@ -108,7 +112,7 @@ def run(
         },
         "latency_steps": {"input": before, "output": after},
         "steps_run": total,
-        "probes": {name: _measured(name, probe) for name, probe in probes.items()},
+        "probes": {name: probes.measured(name, profiler) for name, profiler in profilers.items()},
     }
     return result, facts
 
@@ -246,22 +250,6 @@ def _state_probe(neurons: Any) -> Any:
     return importlib.import_module("lava.utils.loihi2_state_probes").StateProbe(neurons.v)
 
 
-def _probe_names(options: Any) -> list[str]:
-    names = [name.strip() for name in options.probes.split(",") if name.strip()]
-    return [] if names == ["none"] else names
-
-
-def _probes(options: Any, total: int) -> dict[str, Any]:
-    profiler = importlib.import_module("lava.utils.loihi2_profiler")
-    makers = {
-        "power": lambda: profiler.Loihi2Power(num_steps=total),
-        "time": lambda: profiler.Loihi2ExecutionTime(buffer_size=total),
-        "memory": lambda: profiler.Loihi2Memory(),
-        "activity": lambda: profiler.Loihi2Activity(),
-    }
-    return {name: makers[name]() for name in _probe_names(options)}
-
-
 def _execute(process: Any, total: int, callbacks: list[Any], sinks: dict[str, Any]) -> dict[str, Any]:
     """layer -> what its buffer holds after all steps, (*shape, steps)."""
     steps = importlib.import_module("lava.magma.core.run_conditions").RunSteps(num_steps=total)
@@ -278,36 +266,6 @@ def _by_sample(rows: Any, start: int, layer: dict[str, Any], period: int, sample
     rows = rows[start : start + period * samples]
     rows = rows.transpose(0, *range(rows.ndim - 1, 0, -1))
     return np.ascontiguousarray(rows.reshape(samples, period, *layer["shape"]).swapaxes(0, 1))
-
-
-_FIGURES = {
-    "power": {
-        "total_power": "total_watt",
-        "static_total_power": "static_watt",
-        "vdd_power": "cores_watt",
-        "vddm_power": "memory_watt",
-        "vddio_power": "io_watt",
-    },
-    "time": {"avg_time_per_step": "microseconds_per_step", "time_per_step": "mean_of_steps_microseconds"},
-    "memory": {"total_mpds": "mean_core_memory_used"},
-    "activity": {
-        "syn_ops": "synaptic_operations_per_core",
-        "dendrite_updates": "neuron_updates_per_core",
-        "axon_out": "spikes_out_per_core",
-        "spikes_in": "spikes_in_per_core",
-    },
-}
-
-
-def _measured(name: str, probe: Any) -> dict[str, float | None]:
-    """Mean of every figure that the public benchmarks read from a probe; None where this lava-loihi has none."""
-    found: dict[str, float | None] = {}
-    for attribute, label in _FIGURES[name].items():
-        values = np.asarray(getattr(probe, attribute, None), dtype=object).ravel()
-        numbers = [float(value) for value in values if value is not None]
-        mean = float(np.mean(numbers)) if numbers else float("nan")
-        found[label] = mean if np.isfinite(mean) else None
-    return found
 
 
 def _importable(module: str) -> bool:

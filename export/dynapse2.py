@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.errors import DesignRuleError, MissingBackendError
-from neurodeploy.export.dynapse2_memory import memories
+from neurodeploy.export.dynapse2_memory import input_destinations, memories
 from neurodeploy.export.target import Backend
 from neurodeploy.hw_models.dynapse2 import dynapse2_chip
 from neurodeploy.hw_models.dynapse2_mismatch import Realised, nominal
@@ -86,12 +86,25 @@ def run(
 
 
 def write(network: Dynapse2Network, folder: Path) -> list[str]:
-    """Writes `dynapse2_memories.json`: parameters, CAM and SRAM of every core, as `deploy` writes them to a board.
+    """Writes `dynapse2_memories.json`: parameters, CAM and SRAM of every core and the way of input events, as `deploy`
+    writes them to a board.
 
     Returns:
         What was left out, with the reasons.
     """
-    content = {"chip": network.chip, "dt": network.dt, "substeps": network.substeps, "cores": memories(network)}
+    chip = dynapse2_chip(network.chip)
+    content = {
+        "chip": network.chip,
+        "dt": network.dt,
+        "steps": network.steps,
+        "substeps": network.substeps,
+        "chip_steps": network.chip_steps,
+        "outputs": network.outputs,
+        "synapses": chip.synapses,
+        "destinations": chip.destinations,
+        "cores": memories(network),
+        "inputs": list(input_destinations(network).values()),
+    }
     text = json.dumps(content, indent=1, allow_nan=False, default=_plain)
     (folder / MEMORIES).write_text(text + "\n", encoding="utf-8")
     return []

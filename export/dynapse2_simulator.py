@@ -19,25 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.errors import NeurodeployError
+from neurodeploy.export.dynapse2_parameters import STATES, input_weights, parameters
 from neurodeploy.hw_models.dynapse2_mismatch import Realised
-from neurodeploy.hw_models.dynapse2_network import SHARED
 from neurodeploy.simulate.dynapse2 import SCALE
 
 Array = NDArray[Any]
-# Ours -> DynapSim's.
-_CONSTANTS = {
-    "c_ahp": "C_ahp",
-    "c_syn": "C_syn",
-    "c_pulse_ahp": "C_pulse_ahp",
-    "c_pulse": "C_pulse",
-    "c_ref": "C_ref",
-    "c_mem": "C_mem",
-    "io": "Io",
-    "kappa_n": "kappa_n",
-    "kappa_p": "kappa_p",
-    "ut": "Ut",
-    "vth": "Vth",
-}
 
 
 @contextlib.contextmanager
@@ -63,20 +49,6 @@ with without_samna():
     import jax
     from jax import numpy as jnp
     from rockpool.devices.dynapse.simulation.dynapsim import DynapSim
-
-
-def parameters(chip: Realised) -> dict[str, Array]:
-    """DynapSim's own names -> (neurons,) float32, and w_rec (neurons, neurons) in units of SCALE.
-
-    States start at each neuron's own dark current; Rockpool leaves them at the nominal one under mismatch.
-    """
-    named = {name: chip.values[name] for name in SHARED} | {
-        theirs: chip.values[ours] for ours, theirs in _CONSTANTS.items()
-    }
-    return {name: np.asarray(values, dtype=np.float32) for name, values in named.items()} | {
-        "w_rec": (chip.weights_rec / SCALE).astype(np.float32),
-        **dict.fromkeys(("imem", "iampa", "iahp"), chip.values["io"].astype(np.float32)),
-    }
 
 
 def simulate(chip: Realised, events: Array, noise: Array | None = None) -> tuple[Array, Array, Array]:
@@ -112,7 +84,7 @@ def simulate(chip: Realised, events: Array, noise: Array | None = None) -> tuple
 def module(chip: Realised) -> Any:
     """A DynapSim with a chip's parameters, as a user of Rockpool has it; its input is (B, T, neurons)."""
     own = parameters(chip)
-    states = {name: own.pop(name) for name in ("imem", "iampa", "iahp")}
+    states = {name: own.pop(name) for name in STATES}
     size = chip.network.neurons
     made = DynapSim(
         shape=(size, size), has_rec=True, dt=chip.network.dt, Iscale=SCALE, rng_key=jax.random.PRNGKey(0), **own
@@ -125,7 +97,7 @@ def inputs(chip: Realised, events: Array) -> tuple[Array, Array]:
     network = chip.network
     spread = np.zeros((events.shape[1], network.chip_steps, events.shape[2]), dtype=np.float32)
     spread[:, : network.steps * network.substeps : network.substeps] = events.transpose(1, 0, 2)
-    return spread, (chip.weights_in / SCALE).astype(np.float32)
+    return spread, input_weights(chip)
 
 
 @cache

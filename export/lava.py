@@ -26,7 +26,7 @@ from neurodeploy.simulate.recording import Recording, check_inputs
 logger = logging.getLogger(__name__)
 
 WORKER = "lava_worker.py"
-WORKER_FILES = (WORKER, "lava_network.py", "lava_netx.py", "lava_python.py", "lava_recorder.py")
+WORKER_FILES = (WORKER, "lava_host.py", "lava_network.py", "lava_netx.py", "lava_python.py", "lava_recorder.py")
 NET_FILE = "network.net"
 INPUT_NEURONS = "input0"  # synapses of an input with neurons, as `neurodeploy.importing.net` calls them
 
@@ -99,6 +99,13 @@ def run_many(cases: Sequence[tuple[Program, NDArray[Any]]]) -> list[Recording]:
     for program, inputs in cases:
         check_inputs(program, inputs)
     return [recording(case[0], result) for case, result in zip(cases, execute(jobs), strict=True)]
+
+
+def run_host_currents(program: Program, inputs: NDArray[Any]) -> Recording:
+    """As `run`, but the host weights the input, and hands neurons their currents in the place of (graded) pixels."""
+    job, arrays = _job(program)
+    check_inputs(program, inputs)
+    return recording(program, execute([Job(job | {"host_currents": True}, arrays, inputs)])[0])
 
 
 def run_netx(program: Program, inputs: NDArray[Any]) -> Recording:

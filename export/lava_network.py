@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import lava_python  # type: ignore[import-not-found]  # noqa: F401 (first: it makes Lava importable)
+import lava_host  # type: ignore[import-not-found]
+import lava_python  # type: ignore[import-not-found]  # noqa: F401 (before Lava: it makes it importable)
 import numpy as np
 from lava.proc.conv.process import Conv
 from lava.proc.dense.process import DelayDense, Dense
@@ -36,7 +37,10 @@ class Built(NamedTuple):
 
 
 def build(job: dict[str, Any], arrays: dict[str, Any], frames: Any, total: int) -> Built:
-    """The processes of a job of kind "program" for the frames (samples · steps, *shape) of an input."""
+    """The processes of a job of kind "program" for the frames (samples · steps, *shape) of an input.
+
+    With `host_currents` in the job, what reads the input is weighted here (`lava_host`), and no synapses in Lava are.
+    """
     steps, samples = int(job["steps"]), len(frames) // int(job["steps"])
     neurons = {layer["name"]: _neurons(layer, arrays, index, steps) for index, layer in enumerate(job["layers"])}
     lags = {INPUT: 0} | {layer["name"]: layer["lag"] for layer in job["layers"]}
@@ -44,6 +48,12 @@ def build(job: dict[str, Any], arrays: dict[str, Any], frames: Any, total: int) 
     clearings = []
     for index, synapses in enumerate(job["synapses"]):
         own = {name: arrays.get(f"synapses{index}.{name}") for name in ("weight", "delays")}
+        if synapses["source"] == INPUT and job.get("host_currents"):
+            target, lag = neurons[synapses["target"]], lags[synapses["target"]]
+            shape = target.a_in.shape[::-1]
+            weighted = lava_host.currents(synapses, own["weight"], own["delays"], frames, shape, steps, lag)
+            source(weighted, lag, total).connect(target.a_in)
+            continue
         held = _held(outputs, synapses["source"], synapses["wait"], frames, total)
         process, buffer = _synapses(synapses, own["weight"], own["delays"], held)
         process.a_out.connect(neurons[synapses["target"]].a_in)

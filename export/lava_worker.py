@@ -1,4 +1,4 @@
-"""Runs exported networks in Lava: `python lava_worker.py FOLDER [FOLDER ...]`.
+"""Runs exported networks in Lava: `python lava_worker.py [--host-currents] FOLDER [FOLDER ...]`.
 
 Together with the `lava_*.py` files beside it self-contained: the standard library, NumPy, lava-nc 0.10.0 (and lava-dl
 0.6.0 for `.net` files), Python 3.10 or later. Copies go along with every export, so that it runs where Lava is and
@@ -8,6 +8,8 @@ FOLDER holds
 
 * `lava_job.json`, `lava_job.npz`: the layers and their integers, as neurodeploy wrote them, or a job of kind "netx";
 * `inputs.npy`: integers, (samples, *shape) shown at every step, or (steps, samples, *shape).
+
+With `--host-currents` the host weights the input, and hands the neurons currents in the place of pixels.
 
 `result.npz` is put there when all is done: `spikes:<layer>`, `voltages:<layer>` and `currents:<layer>`, each
 (steps, samples, *shape).
@@ -89,9 +91,11 @@ def _run(built: Any, total: int) -> None:
     built.any_process.stop()
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, host_currents: bool = False) -> None:
     """Runs the job of a folder; the result appears only when it is complete."""
     job = json.loads((folder / "lava_job.json").read_text(encoding="utf-8"))
+    if host_currents:
+        job["host_currents"] = True
     with np.load(folder / "lava_job.npz", allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     inputs = np.load(folder / "inputs.npy", allow_pickle=False)
@@ -118,5 +122,7 @@ if __name__ == "__main__":
     if "--attached" in folders:  # neurodeploy gave us a session of our own
         folders.remove("--attached")
         _end_with_parent()
+    by_host = "--host-currents" in folders
     for each in folders:
-        main(Path(each).resolve())
+        if each != "--host-currents":
+            main(Path(each).resolve(), by_host)

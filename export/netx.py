@@ -1,7 +1,8 @@
 """A Program as a `.net` file (HDF5), which lava-dl's netx loads.
 
-netx knows chains of convolutions and dense layers with one threshold and decay per layer, a bias in whole weight units,
-and delays of dense layers up to 62 steps. What it cannot express exactly is refused with the reason, never rounded.
+netx knows chains of convolutions and of dense layers, which may hear themselves one step later, with one threshold and
+decay per layer, a bias in whole weight units, and delays of dense layers up to 62 steps. What it cannot express exactly
+is refused with the reason, never rounded.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import numpy as np
 
 from neurodeploy.errors import DesignRuleError
 from neurodeploy.export.lava_job import message_bits, written_out
+from neurodeploy.importing.netx_weights import load_dense
 from neurodeploy.ir.arrays import IntArray
 from neurodeploy.ir.program import INPUT, FixedPointNeurons, Layer, Program
-from neurodeploy.ir.synapses import DELAY_MAX, ConvSynapses, DenseSynapses, longest_delay
+from neurodeploy.ir.synapses import DELAY_MAX, ConvSynapses, DenseSynapses, Synapses, longest_delay
 
 BIAS_EXPONENT = 6  # netx's own: a bias of 1 is one weight unit
 BIAS_MANTISSA = (-4096, 4095)
@@ -45,7 +47,7 @@ def write(program: Program, path: Path) -> None:
         layers = file.create_group("layer")
         _write_values(layers.create_group("0"), {"type": "input", "shape": program.input.shape})
         for layer in in_order(program):
-            written = written_out(layer.synapses[0], program)
+            written = written_out(_forward(layer), program)
             if not isinstance(written, ConvSynapses) and len(program.shapes[written.source]) > 1:
                 _write_values(
                     layers.create_group(str(len(layers))), {"type": "flatten", "shape": (written.weight.shape[1],)}
@@ -55,7 +57,7 @@ def write(program: Program, path: Path) -> None:
 
 def in_order(program: Program) -> tuple[Layer, ...]:
     """The layers of a chain, each after the one that feeds it; where there is no chain, the program's own order."""
-    fed = {layer.synapses[0].source: layer for layer in program.layers if len(layer.synapses) == 1}
+    fed = {_forward(layer).source: layer for layer in program.layers if len(layer.synapses) == 1 + len(_back(layer))}
     chain: list[Layer] = []
     while (chain[-1].name if chain else INPUT) in fed and len(chain) < len(program.layers):
         chain.append(fed[chain[-1].name if chain else INPUT])
@@ -71,14 +73,17 @@ def _layer_reasons(layer: Layer, source: str) -> list[str]:
     neurons = layer.neurons
     assert isinstance(neurons, FixedPointNeurons)  # `reasons` has checked the program
     found = []
-    if len(layer.synapses) > 1 or layer.synapses[0].source != source:
+    forward, back = _forward(layer), _back(layer)
+    if len(layer.synapses) > 1 + len(back) or forward.source != source:
         sources = ", ".join(one.source for one in layer.synapses)
         found.append(f"it is fed by {sources}; netx knows chains only, where it would be fed by {source}")
-    elif isinstance(layer.synapses[0], ConvSynapses):
-        if layer.synapses[0].delay:
-            found.append(f"delay of {layer.synapses[0].delay}; netx overlooks delays of convolutions")
+    elif back:
+        found += _recurrent_reasons(forward, back[0])
+    elif isinstance(forward, ConvSynapses):
+        if forward.delay:
+            found.append(f"delay of {forward.delay}; netx overlooks delays of convolutions")
     else:
-        found += _dense_reasons(layer.synapses[0])
+        found += _dense_reasons(forward)
     for name in ("threshold", "voltage_decay", "current_decay"):
         if len(np.unique(getattr(neurons, name))) > 1:
             found.append(f"{name.replace('_', ' ')} per neuron; netx knows one per layer")
@@ -111,10 +116,34 @@ def _dense_reasons(synapses: DenseSynapses) -> list[str]:
     return found
 
 
+def _forward(layer: Layer) -> Synapses:
+    """The first synapses that do not come from the layer itself."""
+    return next((one for one in layer.synapses if one.source != layer.name), layer.synapses[0])
+
+
+def _back(layer: Layer) -> tuple[Synapses, ...]:
+    """The synapses by which a layer hears itself, where there is one set of them beside others."""
+    own = tuple(one for one in layer.synapses if one.source == layer.name)
+    return own if len(own) == 1 < len(layer.synapses) else ()
+
+
+def _recurrent_reasons(forward: Synapses, back: Synapses) -> list[str]:
+    """netx shifts the weights of both together, and shifts them back only where there are no delays."""
+    if isinstance(forward, ConvSynapses) or isinstance(back, ConvSynapses):
+        return ["it hears itself, and has a convolution; netx knows recurrence in dense layers only"]
+    if longest_delay(forward) or longest_delay(back) != 1:
+        return [f"recurrent with delays of {longest_delay(forward)} and {longest_delay(back)}; netx has 0 and 1"]
+    found = [text for one in (forward, back) for text in _dense_reasons(one)]
+    parts = forward.weight, back.weight
+    if not found and any(loaded.changed(part) for loaded, part in zip(load_dense(parts), parts, strict=True)):
+        found.append("netx changes some of its weights, which it scales with those of the recurrence")
+    return found
+
+
 def _write_layer(group: Any, layer: Layer, program: Program) -> None:
     neurons = layer.neurons
     assert isinstance(neurons, FixedPointNeurons)  # `reasons` has checked the program
-    written = written_out(layer.synapses[0], program)
+    written = written_out(_forward(layer), program)
     values: dict[str, Any] = {"shape": layer.shape, "weight": written.weight.astype(np.int32)}
     if isinstance(written, ConvSynapses):
         values |= {
@@ -129,7 +158,9 @@ def _write_layer(group: Any, layer: Layer, program: Program) -> None:
         }
     else:
         values |= {"type": "dense", "inFeatures": written.weight.shape[1], "outFeatures": layer.shape[0]}
-        if longest_delay(written):
+        if back := _back(layer):
+            values |= {"type": "dense_rec", "weight_rec": back[0].weight.astype(np.int32)}
+        elif longest_delay(written):
             values["delay"] = _netx_delay(written)
     bias = neurons.bias >> BIAS_EXPONENT
     if bias.any():

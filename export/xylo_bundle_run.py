@@ -10,17 +10,11 @@ not installed or not connected.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib
 import importlib.util
 import json
-import os
-import shutil
 import sys
 import time
-from collections.abc import Sequence
-from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,91 +22,36 @@ import numpy as np
 
 sys.dont_write_bytecode = True  # the bundle stays what it was
 BUNDLE = Path(__file__).resolve().parent
-BOARD, SIMULATOR = "board", "xylosim"
-PACKAGES = ("numpy", "rockpool", "samna", "xylosim")
-UNPROVEN = (
-    "This path was written from Rockpool's source and has not been run on a board by its authors; trust what it says "
-    "about your chip only as far as its output agrees with the expected one."
-)
+if not __package__:  # run as a file
+    sys.path.insert(0, str(BUNDLE))  # an isolated Python (-I) leaves it out
+PREFIX = f"{__package__}." if __package__ else ""
+shared: Any = importlib.import_module(f"{PREFIX}samna_runner")
 Arrays = dict[str, Any]
 
 
-class BundleError(Exception):
-    """One line for the user, and an exit code."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="run.py", description="Runs this network on a Xylo board or in xylosim.")
-    parser.add_argument("--backend", choices=(BOARD, SIMULATOR), required=True)
-    parser.add_argument("--samples", type=int, help="only the first so many samples")
-    parser.add_argument("--record", choices=("output", "all"), default="output", help="whose states come back")
-    parser.add_argument("--power", action="store_true", help="board: measure the power of its four supplies")
-    parser.add_argument("-o", "--output", type=Path, help="folder to write (default: run-BACKEND)")
-    options = parser.parse_args(arguments)
-    try:
-        return _run(options)
-    except BundleError as failure:
-        sys.stderr.write(f"error: {failure}\n")
-        return failure.code
-
-
-def _run(options: argparse.Namespace) -> int:
-    bundle = _checked_bundle()
-    with np.load(BUNDLE / "golden.npz", allow_pickle=False) as stored:
-        golden = {name: stored[name] for name in stored.files}
-    count = golden["events"].shape[1]
-    if options.samples is not None and not 1 <= options.samples <= count:
-        raise BundleError(f"--samples {options.samples}: the bundle has 1 to {count}", 2)
-    events = golden["events"][:, : options.samples]
+def _specification() -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the file says, and config_from_specification's arguments."""
     described = json.loads((BUNDLE / "xylo_specification.json").read_text(encoding="utf-8"))
     arguments = described["arguments"]
     arguments = {name: value if name == "aliases" else np.array(value) for name, value in arguments.items()}
-    arguments |= {name: int(arguments[name]) for name in arguments if name.startswith("weight_shift")}
-    run = _on_board if options.backend == BOARD else _in_simulator
-    result, facts = run(described, arguments, events, options)
-    facts["expected"] = _compared(golden, result)
-    place = options.output or Path(f"run-{options.backend}")
-    _save(place, result | {"events": events}, bundle, options.backend, facts)
-    sys.stderr.write(f"{place}: {events.shape[1]} samples; against what is expected: {json.dumps(facts['expected'])}\n")
-    sys.stderr.write(f"next: neurodeploy import-run {place} --artifact ARTIFACT -o RUN\n")
-    return 1 if any(facts["expected"].values()) else 0
+    return described, arguments | {name: int(arguments[name]) for name in arguments if name.startswith("weight_shift")}
 
 
-def _checked_bundle() -> dict[str, Any]:
-    bundle: dict[str, Any] = json.loads((BUNDLE / "bundle.json").read_text(encoding="utf-8"))
-    for name, digest in bundle["files"].items():
-        path = BUNDLE / name
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            raise BundleError(f"{path}: missing or changed since the bundle was made; copy the bundle again", 2)
-    return bundle
-
-
-def _on_board(described: Any, arguments: Any, events: Any, options: argparse.Namespace) -> tuple[Arrays, Any]:
+def _on_board(bundle: Any, events: Any, options: argparse.Namespace) -> tuple[Arrays, Any]:
     """Rockpool's own chain: find the board, make and check the configuration, one XyloSamna, sample after sample."""
-    sys.path.insert(0, str(BUNDLE))  # an isolated Python (-I) leaves it out
-    samna, detail = importlib.import_module("samna_probe").version()
-    lacking = [] if samna else [detail]
-    if importlib.util.find_spec("rockpool") is None:
-        lacking.append("rockpool is not installed; pip install 'rockpool>=3.1,<3.2'")
-    if lacking:
-        listing = "".join(f"\n  - {one}" for one in lacking)
-        raise BundleError(f"no Xylo board can be reached from here:{listing}", 4)
+    described, arguments = _specification()
+    shared.require_board("Xylo", importlib.import_module(f"{PREFIX}samna_probe").version())
     family = described["rockpool"].rpartition(".")[2]
     boards, modules, versions = importlib.import_module("rockpool.devices.xylo.helper").find_xylo_hdks()
     fitting = [place for place, version in enumerate(versions) if version == family]
     if not fitting:
         others = f"; connected: {', '.join(versions)}" if versions else "; none is connected"
-        raise BundleError(f"no {described['chip']} board ({family}) is connected to this machine{others}", 4)
-    sys.stderr.write(UNPROVEN + "\n")
+        raise shared.BundleError(f"no {described['chip']} board ({family}) is connected to this machine{others}", 4)
+    sys.stderr.write(shared.UNPROVEN + "\n")
     tools = modules[fitting[0]]
     configuration, valid, message = tools.config_from_specification(**arguments)
     if not valid:
-        raise BundleError(f"samna refuses the configuration: {message}", 1)
+        raise shared.BundleError(f"samna refuses the configuration: {message}", 1)
     mode = "Spike" if described["readout"] == "spike_count" else "Vmem"
     chip = tools.XyloSamna(boards[fitting[0]], configuration, dt=1e-3, output_mode=mode)
     parts: dict[str, list[Any]] = {}
@@ -129,15 +68,16 @@ def _on_board(described: Any, arguments: Any, events: Any, options: argparse.Nam
             parts.setdefault(name, []).append(np.asarray(values))
         for key in ("io_power", "afe_core_power", "afe_ldo_power", "snn_core_power"):
             power.setdefault(key, []).extend(float(one) for one in np.ravel(record.get(key, ())))
-    facts: dict[str, Any] = {"caution": UNPROVEN, "seconds": time.perf_counter() - started, "board": family}
+    facts: dict[str, Any] = {"caution": shared.UNPROVEN, "seconds": time.perf_counter() - started, "board": family}
     if options.power:
         facts["watts"] = {key: sum(values) / len(values) for key, values in power.items() if values}
-    return {name: _integers(np.stack(values, axis=1)) for name, values in parts.items()}, facts
+    return {name: shared.integers(np.stack(values, axis=1)) for name, values in parts.items()}, facts
 
 
-def _in_simulator(described: Any, arguments: Any, events: Any, options: argparse.Namespace) -> tuple[Arrays, Any]:
+def _in_simulator(bundle: Any, events: Any, options: argparse.Namespace) -> tuple[Arrays, Any]:
+    _, arguments = _specification()
     if importlib.util.find_spec("xylosim") is None:
-        raise BundleError("xylosim is not installed; pip install 'xylosim==0.1.3' (needs a C++ compiler)", 4)
+        raise shared.BundleError("xylosim is not installed; pip install 'xylosim==0.1.3' (needs a C++ compiler)", 4)
     vendor = importlib.import_module("xylosim.v2")
     into, among, out = (np.asarray(arguments[f"weights_{name}"]) for name in ("in", "rec", "out"))
     hidden = among.shape[0]
@@ -178,58 +118,17 @@ def _in_simulator(described: Any, arguments: Any, events: Any, options: argparse
             found |= {"spikes": np.array(layer.rec_recurrent_spikes), "potentials": np.array(layer.rec_v_mem).T}
         for name, values in found.items():
             parts.setdefault(name, []).append(values)
-    return {name: _integers(np.stack(values, axis=1)) for name, values in parts.items()}, {}
-
-
-def _integers(values: Any) -> Any:
-    whole = np.rint(np.asarray(values, dtype=float)).astype(np.int32)
-    if not np.array_equal(whole, values):
-        raise BundleError("what came back is not whole numbers", 1)
-    return whole
-
-
-def _compared(golden: Arrays, result: Arrays) -> dict[str, int]:
-    """How many values differ from what the reference puts out for the bundle's samples."""
-    found = {}
-    for name in ("output_spikes", "output_potentials"):
-        if name in result:
-            wanted = golden[name][:, : result[name].shape[1]]
-            same = result[name].shape == wanted.shape
-            found[f"{name}_differing"] = int((result[name] != wanted).sum()) if same else int(wanted.size)
-    return found
-
-
-def _save(place: Path, arrays: Arrays, bundle: dict[str, Any], backend: str, facts: dict[str, Any]) -> None:
-    """Writes the folder under another name and renames it."""
-    if place.exists() and not (place / "result.json").is_file():
-        raise BundleError(f"-o {place}: exists and is no result of this runner; name another", 2)
-    partial = place.absolute().with_name(f".{place.absolute().name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    np.savez_compressed(partial / "result.npz", **arrays)
-    digest = hashlib.sha256((partial / "result.npz").read_bytes()).hexdigest()
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    described = {
-        "format": "neurodeploy-xylo-result",
-        "version": 1,
-        "name": bundle["name"],
-        "network_hash": bundle["network_hash"],
-        "chip": bundle["chip"],
-        "backend": backend,
-        "versions": versions | {"python": ".".join(map(str, sys.version_info[:3]))},
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),  # noqa: UP017 (Python 3.10 has no UTC)
-        "facts": facts,
-        "sha256": digest,
-    }
-    (partial / "result.json").write_text(json.dumps(described, indent=1), encoding="utf-8")
-    shutil.rmtree(place, ignore_errors=True)
-    partial.rename(place)
+    return {name: shared.integers(np.stack(values, axis=1)) for name, values in parts.items()}, {}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    runner = shared.Runner(
+        BUNDLE,
+        "Runs this network on a Xylo board or in xylosim.",
+        "neurodeploy-xylo-result",
+        {shared.BOARD: _on_board, "xylosim": _in_simulator},
+        {shared.BOARD: 0.0, "xylosim": 0.0},
+        ("numpy", "rockpool", "samna", "xylosim"),
+        power=True,
+    )
+    sys.exit(runner.main())

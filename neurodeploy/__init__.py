@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from neurodeploy.config import ExperimentConfig as ExperimentConfig
     from neurodeploy.config import load_config as load_config
     from neurodeploy.deployment import export_model as export_model
-    from neurodeploy.deployment import prove as prove
     from neurodeploy.experiment import train_model as train_model
     from neurodeploy.export import target as target
     from neurodeploy.hw_models import chip as chip
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from neurodeploy.ir.artifact import load_artifact as load_artifact
     from neurodeploy.ir.network import Network as Network
     from neurodeploy.ir.program import Program as Program
+    from neurodeploy.proof import prove as prove
     from neurodeploy.snn.model_file import load_model as load_model
     from neurodeploy.snn.spiking_network import SpikingNetwork as SpikingNetwork
     from neurodeploy.snn.trace import trace as trace
@@ -33,7 +33,6 @@ _HOMES = {
     "ExperimentConfig": "config",
     "load_config": "config",
     "export_model": "deployment",
-    "prove": "deployment",
     "train_model": "experiment",
     "target": "export",
     "chip": "hw_models",
@@ -42,6 +41,7 @@ _HOMES = {
     "load_artifact": "ir.artifact",
     "Network": "ir.network",
     "Program": "ir.program",
+    "prove": "proof",
     "load_model": "snn.model_file",
     "SpikingNetwork": "snn.spiking_network",
     "trace": "snn.trace",

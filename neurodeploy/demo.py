@@ -12,9 +12,10 @@ from typing import Any
 
 from neurodeploy import __version__
 from neurodeploy.config import load_config
-from neurodeploy.deployment import export_model, prove, versions
+from neurodeploy.deployment import export_model
 from neurodeploy.errors import UsageError
 from neurodeploy.experiment import train_model
+from neurodeploy.proof import prove, versions
 from neurodeploy.report.collect import SUMMARY, collect
 from neurodeploy.report.page import write_report
 from neurodeploy.study import make_studies, parse_axes

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy import __version__
+from neurodeploy.deployment_chip import Prepared, Way, rightness
 from neurodeploy.errors import UsageError, unknown_name
 from neurodeploy.export import dynapse2
-from neurodeploy.export.dynapse2_folder import Dynapse2Artifact, golden_of, save_dynapse2
+from neurodeploy.export.dynapse2_folder import FOLDER, Dynapse2Artifact, golden_of
 from neurodeploy.hw_models.dynapse2 import dynapse2_chip
 from neurodeploy.hw_models.dynapse2_mismatch import Mismatch, Realised, realise
 from neurodeploy.hw_models.dynapse2_network import Dynapse2Network
+from neurodeploy.ir.arrays import IntArray
+from neurodeploy.ir.channels import flat
 from neurodeploy.ir.network import Network
 from neurodeploy.ir.populations import PopulationNetwork
-from neurodeploy.quantize_dynapse2 import as_populations, flat, quantize_dynapse2, troubles
+from neurodeploy.quantize_dynapse2 import as_populations, quantize_dynapse2, troubles
 from neurodeploy.simulate import dynapse2 as reference
 from neurodeploy.simulate import dynapse2_engine
 from neurodeploy.simulate import populations as float_simulator
 from neurodeploy.simulate.dynapse2 import Dynapse2Recording, Thermal
 from neurodeploy.simulate.dynapse2_health import LARGE_SHARE, health
-from neurodeploy.snn.model_file import Model
-from neurodeploy.snn.trace import trace
 
 BACKENDS = ("reference", "engine", dynapse2.NAME)
 TOLERATED = 1e-3  # share of neuron-steps whose spikes may differ: float32 in another order of operations
@@ -36,30 +36,7 @@ _GOLDEN_TOLERATED = 0.02  # share of golden decisions that another machine's flo
 Runner = Callable[..., Dynapse2Recording]
 
 
-@dataclass(frozen=True, eq=False)
-class PreparedDynapse2:
-    """A model quantised for DYNAP-SE2, with what inspection says on its calibration data.
-
-    Attributes:
-        layers: one row per layer (`neurodeploy.simulate.dynapse2_health.Health`), plain values.
-        cores: one row per core: layer, neurons, synapses of its fullest neuron, biases that were decided.
-        agreement: share of decisions that are the float network's.
-        dead: layers that are silent or saturated, with the cause.
-        warnings: what is allowed but likely wrong.
-    """
-
-    float_network: PopulationNetwork
-    network: Dynapse2Network
-    layers: list[dict[str, Any]]
-    cores: list[dict[str, Any]]
-    agreement: float
-    dead: list[str]
-    warnings: list[str]
-
-
-def prepare(model: Model, chip_name: str | None = None, *, allow_dead: bool = False) -> PreparedDynapse2:
-    """Traces, quantises and checks a trained model; see `prepare_network`."""
-    return prepare_network(trace(model.network), model.calibration.inputs, chip_name, allow_dead=allow_dead)
+PreparedDynapse2: TypeAlias = Prepared[Dynapse2Network]
 
 
 def prepare_network(
@@ -99,36 +76,16 @@ def prepare_network(
             "the chip forget inhibition: train with more steps, or with smaller potentials"
         )
     dead = troubles(made, got, wanted)
-    return PreparedDynapse2(populations, made, [asdict(row) for row in rows], _cores(made), agreement, dead, found)
+    return Prepared(populations, made, [asdict(row) for row in rows], agreement, dead, found, _cores(made))
 
 
-def export_model(
-    model: Model, folder: Path, chip_name: str | None = None, *, allow_dead: bool = False
-) -> tuple[Dynapse2Artifact, list[str]]:
-    """Writes the artifact folder; returns it and what was left out, with the reasons.
-
-    Raises:
-        UsageError, DesignRuleError: as `prepare`.
-        NeurodeployError: where the disk fails; a previous artifact in `folder` is whole.
-    """
-    prepared = prepare(model, chip_name, allow_dead=allow_dead)
-    network = prepared.network
-    golden = golden_of(network, flat(network.input.shape[0], model.golden.inputs), model.golden.labels)
-    facts = {
-        "experiment": model.config.model_dump(mode="json"),
-        "metrics": model.metrics,
-        "layers": prepared.layers,
-        "cores": prepared.cores,
-        "agreement": prepared.agreement,
-        "warnings": [*prepared.dead, *prepared.warnings],
-        "evidence": dynapse2_chip(network.chip).evidence,
-        "neurodeploy": __version__,
-    }
-    artifact = Dynapse2Artifact(network, golden, facts)
-    return artifact, save_dynapse2(artifact, folder)
+_WAY = Way(prepare_network, golden_of, lambda name: dynapse2_chip(name).evidence, FOLDER)
+prepare, export_model = _WAY.prepare, _WAY.export_model
 
 
-def prove(artifact: Dynapse2Artifact, backend: str, inputs: NDArray[Any] | None = None) -> dict[str, Any]:
+def prove(
+    artifact: Dynapse2Artifact, backend: str, inputs: NDArray[Any] | None = None, labels: IntArray | None = None
+) -> dict[str, Any]:
     """Runs an artifact on a backend and compares every spike and membrane with the engine.
 
     All simulators compute in float32, each in its own order of operations, so that a neuron at its threshold may fire
@@ -137,6 +94,7 @@ def prove(artifact: Dynapse2Artifact, backend: str, inputs: NDArray[Any] | None 
     Args:
         backend: "reference" (NumPy), "engine" or "dynapse2" (Rockpool's DynapSim).
         inputs: by default the artifact's golden inputs, whose stored outputs must come out too.
+        labels: of these inputs, for accuracies; those of the golden inputs by default.
 
     Raises:
         MissingBackendError: with the command that installs it.
@@ -146,6 +104,7 @@ def prove(artifact: Dynapse2Artifact, backend: str, inputs: NDArray[Any] | None 
     chosen = golden.inputs if inputs is None else flat(network.input.shape[0], inputs)
     expected = dynapse2_engine.run(network, chosen)
     if inputs is None:
+        labels = golden.labels
         changed = float((golden.readout.argmax(axis=1) != expected.decisions).mean())
         if changed > _GOLDEN_TOLERATED:
             raise UsageError("the golden vectors of this artifact do not come out of its network: it was altered")
@@ -166,6 +125,7 @@ def prove(artifact: Dynapse2Artifact, backend: str, inputs: NDArray[Any] | None 
         "tolerated_spikes": int(TOLERATED * compared),
         "decisions_differing": int((expected.decisions != got.decisions).sum()),
         "agrees": differing <= TOLERATED * compared,
+        **rightness(labels, {"accuracy": got.decisions, "engine_accuracy": expected.decisions}),
     }
 
 

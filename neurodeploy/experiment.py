@@ -45,6 +45,6 @@ def train_model(config: ExperimentConfig, output: Path, resume: bool = False, pr
         metrics["best_on_test_accuracy"] = best["test_accuracy"]
         metrics["best_on_test_epoch"] = int(best["epoch"])
         metrics["best_on_test_selection"] = BEST_ON_TEST
-    model = make_model(trained.network, config, data, metrics, trained.history)
+    model = make_model(trained.network, config, data, metrics, trained.history, trained.scales)
     save_model(model, output)
     return model

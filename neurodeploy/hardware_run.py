@@ -52,14 +52,18 @@ class ImportedRun:
         comparison: plain values: those of `neurodeploy.compare.Comparison`, over what the run recorded, against the
             reference of the program that ran; and form, voltages_recorded, readouts_differing, and
             decisions_differing_from_artifact.
+        tolerated: share of the spikes that may differ: 0 on a digital chip, 1 on an analogue one.
     """
 
     run: RecordedRun
     comparison: dict[str, Any]
+    tolerated: float = 0.0
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing that was recorded differs from the reference."""
+        """Whether nothing that was recorded differs from the reference, or no more than is tolerated."""
+        if self.tolerated:
+            return bool(self.comparison["mismatched_spikes"] <= self.tolerated * self.comparison["spikes_compared"])
         names = ("mismatched_spikes", "mismatched_voltages", "readouts_differing")
         return not any(self.comparison[name] for name in names)
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from neurodeploy.ir.arrays import IntArray, Shape
 from neurodeploy.ir.lower import LoweredLayer, lower
 from neurodeploy.ir.network import Network
-from neurodeploy.ir.nodes import LIF, Conv2d, Linear, Node
+from neurodeploy.ir.nodes import FIRING, Conv2d, CubaLIF, Linear, Node
 from neurodeploy.ir.program import INPUT, Program
 from neurodeploy.ir.synapses import ConvSynapses, Synapses, pooled
 from neurodeploy.simulate.recording import Recording
@@ -71,10 +71,10 @@ class NeuronsLoad:
 
     Attributes:
         firing_rate: share of neuron-steps with a spike; None for a membrane readout.
-        leak_multiplications: one per neuron and step, none at a decay of 1.
+        leak_multiplications: one per neuron and step, none at a decay of 1; another where a current has memory.
         bias_additions: one per neuron with a bias and step.
         reset_additions: one per spike under reset by subtraction.
-        parameters: threshold and decay, one each per layer that fires; the decay of a readout.
+        parameters: threshold and decay (and that of a current), one each per layer that fires; the decay of a readout.
     """
 
     layer: str
@@ -270,17 +270,19 @@ def _weights(name: str, feeds: str, parts: list[_Part], parameters: int, steps: 
 
 def _neurons(layer: LoweredLayer, recording: Recording, steps: int) -> NeuronsLoad:
     count = int(np.prod(layer.shape))
-    fires = isinstance(layer.neuron, LIF)
-    spikes = recording.spikes[layer.name] if fires else None
-    subtracts = isinstance(layer.neuron, LIF) and layer.neuron.reset == "subtract"
+    neuron = layer.neuron
+    spikes = recording.spikes[layer.name] if isinstance(neuron, FIRING) else None
+    subtracts = isinstance(neuron, FIRING) and neuron.reset == "subtract"
+    decays = [neuron.decay] + ([neuron.current_decay] if isinstance(neuron, CubaLIF) else [])
+    leaks = (neuron.decay != 1) + sum(decay not in (0, 1) for decay in decays[1:])
     return NeuronsLoad(
         layer.name,
         count,
         None if spikes is None else float(spikes.mean()),
-        0 if layer.neuron.decay == 1 else count * steps,
+        count * steps * leaks,
         int(np.count_nonzero(layer.bias)) * steps,
         float(spikes.sum()) / spikes.shape[1] if spikes is not None and subtracts else 0.0,
-        2 if fires else 1,
+        len(decays) + (spikes is not None),
     )
 
 

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from neurodeploy.compare import compare
 from neurodeploy.compare.material import RANDOM_SAMPLES
-from neurodeploy.deployment import _runner, _variants, backend_version
+from neurodeploy.energy import estimate
 from neurodeploy.export import target as find_target
 from neurodeploy.hw_models import chip as find_chip
 from neurodeploy.importing.loading import Encoding, data_for, load_program, random_inputs, shaped
 from neurodeploy.inspect import Inspection, inspect_program
 from neurodeploy.ir.program import Program
+from neurodeploy.proof import backend_version, runner, variants
 from neurodeploy.simulate import reference
 from neurodeploy.study import MEASUREMENT_SAMPLES, SELECTION_SAMPLES
 from neurodeploy.sweep.run import Samples, Study
@@ -58,12 +59,12 @@ def prove_program(program: Program, backend: str, chosen: Chosen) -> dict[str, A
     """Runs a program on a backend and compares every spike and voltage of every layer with the reference.
 
     Returns:
-        As `neurodeploy.deployment.prove`, and `inputs` and, where there are labels, the reference's `accuracy`.
+        As `neurodeploy.proof.prove`, and `inputs` and, where there are labels, the reference's `accuracy`.
 
     Raises:
         MissingBackendError, DesignRuleError: as the backend's `run`.
     """
-    run = _runner(backend)
+    run = runner(backend)
     expected = reference.run(program, chosen.inputs)
     started = time.perf_counter()
     got = run(program, chosen.inputs)
@@ -79,7 +80,7 @@ def prove_program(program: Program, backend: str, chosen: Chosen) -> dict[str, A
         "accuracy": right,
         **comparison.as_dict(),
         "first": str(comparison.first) if comparison.first else None,
-        "variants": _variants(backend, program, chosen.inputs, expected),
+        "variants": variants(backend, program, chosen.inputs, expected),
     }
 
 
@@ -130,30 +131,57 @@ def program_studies(
     return studies, warnings
 
 
-@dataclass(frozen=True, eq=False)
-class Examined:
-    """What inspection finds in a Program; nothing was rounded, so that `rounding` is empty.
+@dataclass(frozen=True)
+class NetSamples:
+    """What a `.net` file does not say, and the samples that it is run on.
 
     Attributes:
-        inspection: all that was found, on random inputs.
+        steps, input_bits: see `neurodeploy.importing.net.read_net`.
+        data, root: test samples of a data set; random integers without one.
+        count: how many samples; None for all, or the usual number of random ones.
+        encoding: of the data set's values.
+    """
+
+    steps: int | None = None
+    input_bits: int | None = None
+    data: str | None = None
+    root: str | None = None
+    count: int | None = None
+    encoding: Encoding = "direct"
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """What inspection finds in a Program, of which nothing was rounded.
+
+    Attributes:
+        inspection: all that was found, on `samples`.
     """
 
     program: Program
     inspection: Inspection
-    rounding: tuple[dict[str, Any], ...] = ()
+    samples: Chosen
 
 
-def examine_program(
-    path: Path, target: str, steps: int | None = None, input_bits: int | None = None
-) -> tuple[Examined, list[str]]:
+def examine_program(path: Path, target: str, given: NetSamples = NetSamples()) -> tuple[Examined, list[str]]:
     """Whether a Program from a file fits a target and its chip, and warnings about the file.
 
     Raises:
-        UsageError: for an unknown target, and as `load_program`.
+        UsageError: for an unknown target, and as `load_program` and `choose_samples`.
     """
     found = find_target(target)
-    loaded = load_program(path, steps, input_bits)
+    loaded = load_program(path, given.steps, given.input_bits)
     program = loaded.program
-    inputs = random_inputs(program, RANDOM_SAMPLES)
-    inspection = inspect_program(None, program, find_chip(program.chip), inputs, found.violations(program))
-    return Examined(program, inspection), list(loaded.warnings)
+    chosen = choose_samples(program, given.data, given.root, given.count, given.encoding)
+    inspection = inspect_program(None, program, find_chip(program.chip), chosen.inputs, found.violations(program))
+    return Examined(program, inspection, chosen), list(loaded.warnings)
+
+
+def program_energy(examined: Examined) -> dict[str, Any] | None:
+    """What a sample is estimated to cost on the chip, on the samples of the inspection, and `inputs`: what they are.
+
+    None for a chip of which no source gives the costs of events.
+    """
+    program, inputs = examined.program, examined.samples.inputs
+    energy = estimate(program, reference.run(program, inputs), inputs, find_chip(program.chip))
+    return None if energy is None else energy.plain() | {"inputs": examined.samples.what}

@@ -25,6 +25,7 @@ from neurodeploy.hw_models.dynapse2 import Dynapse2Chip
 from neurodeploy.hw_models.dynapse2_network import Dynapse2Network
 from neurodeploy.hw_models.dynapse2_placement import Placement, place
 from neurodeploy.hw_models.dynapse2_rules import misfits, too_large, violations
+from neurodeploy.ir.channels import flat
 from neurodeploy.ir.lower import lower
 from neurodeploy.ir.network import Network
 from neurodeploy.ir.populations import PopulationNetwork
@@ -96,14 +97,6 @@ def as_populations(network: Network | PopulationNetwork, chip: Dynapse2Chip) -> 
     if found:
         raise DesignRuleError(chip.name, found)
     return network
-
-
-def flat(channels: int, inputs: Array) -> Array:
-    """(B, channels) or (T, B, channels), of (B, *shape) or (T, B, *shape)."""
-    for leading in (1, 2):
-        if inputs.ndim > leading and int(np.prod(inputs.shape[leading:])) == channels:
-            return inputs.reshape(*inputs.shape[:leading], channels)
-    return inputs  # the simulator names what is wrong
 
 
 def troubles(

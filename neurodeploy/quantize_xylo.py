@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from neurodeploy.errors import DesignRuleError
 from neurodeploy.hw_models.xylo_core import XyloChip
 from neurodeploy.hw_models.xylo_rules import Demand, demand_of_populations, exceeded, violations
+from neurodeploy.ir.channels import flat
 from neurodeploy.ir.lower import lower
 from neurodeploy.ir.network import Network
 from neurodeploy.ir.populations import PopulationNetwork
@@ -130,8 +131,5 @@ def _flat(network: PopulationNetwork, calibration: Array) -> Array:
     (channels,), fewest, most = network.input.shape, *_SAMPLES
     hidden = sum(one.size for one in network.hidden)
     samples = int(np.clip(_SPIKE_SLOTS // (network.steps * hidden), fewest, most))
-    for leading in (1, 2):
-        shape = calibration.shape
-        if len(shape) > leading and int(np.prod(shape[leading:])) == channels:
-            return calibration.reshape(*shape[:leading], channels)[..., :samples, :]
-    return calibration  # the simulator names what is wrong
+    inputs = flat(channels, calibration)
+    return inputs[..., :samples, :] if inputs.shape[-1:] == (channels,) and inputs.ndim in (2, 3) else calibration

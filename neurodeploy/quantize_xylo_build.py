@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ import numpy as np
 from neurodeploy.ir.arrays import FloatArray, IntArray
 from neurodeploy.ir.xylo import NO_ALIAS, STATE_MAX, STATE_MIN, WEIGHT_MAX, XyloNetwork
 from neurodeploy.ir.xylo_layout import Layout, gathered
+from neurodeploy.quantize_xylo_rounding import Gram, compensated
 
 _HEADROOM = 2.0  # a state may reach this many times what it reached on the calibration data
 _LEAST = 1e-12
@@ -113,18 +115,28 @@ def exact(layout: Layout, settings: Mapping[str, Setting], shifts: Shifts, highe
 
 
 def build(
-    layout: Layout, settings: Mapping[str, Setting], shifts: Shifts, highest: Mapping[str, FloatArray], chip: str
+    layout: Layout,
+    settings: Mapping[str, Setting],
+    shifts: Shifts,
+    highest: Mapping[str, FloatArray],
+    chip: str,
+    grams: Mapping[str, Gram] = MappingProxyType({}),
 ) -> XyloNetwork:
-    """The XyloNetwork of these decisions; arguments as `exact`."""
+    """The XyloNetwork of these decisions; arguments as `exact`.
+
+    Args:
+        grams: of populations whose weights are rounded so that errors cancel, the others' to the nearest.
+    """
     numbers = exact(layout, settings, shifts, highest)
+    weights_in, weights_rec, weights_out = _rounded(layout, numbers, shifts, grams)
     names, output = [block.name for block in layout.blocks], layout.network.output
     return XyloNetwork(
         chip=chip,
         steps=layout.network.steps,
         input=layout.network.input,
-        weights_in=_weights(numbers.into),
-        weights_rec=_weights(numbers.among),
-        weights_out=_weights(numbers.out),
+        weights_in=weights_in,
+        weights_rec=weights_rec,
+        weights_out=weights_out,
         dash_mem=np.concatenate([settings[name].dash_mem for name in names]),
         dash_syn=np.concatenate([_padded(layout, settings[name].dash_syn) for name in names], axis=1).T,
         threshold=_threshold(numbers.threshold),
@@ -141,6 +153,22 @@ def build(
         blocks=layout.blocks,
         latency=layout.latency,
     )
+
+
+def _rounded(
+    layout: Layout, numbers: Exact, shifts: Shifts, grams: Mapping[str, Gram]
+) -> tuple[IntArray, IntArray, IntArray]:
+    channels = len(numbers.into)
+    meant = np.concatenate([numbers.into, numbers.among])
+    units = np.where(np.arange(len(meant)) < channels, 2.0**shifts.into, 2.0**shifts.among)
+    rounded, out, output = _weights(meant), _weights(numbers.out), layout.network.output.name
+    for block in layout.blocks:
+        if block.name in grams:
+            mine = (slice(None), slice(block.start, block.stop), 0)
+            rounded[mine] = compensated(meant[mine], units, grams[block.name])
+    if output in grams:
+        out = compensated(numbers.out, np.full(len(out), 2.0**shifts.out), grams[output])
+    return rounded[:channels], rounded[channels:], out
 
 
 def rounding_errors(numbers: Exact, shifts: Shifts) -> tuple[float, float]:

@@ -7,8 +7,8 @@ step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -20,6 +20,7 @@ from neurodeploy.ir.populations import Population, PopulationNetwork
 from neurodeploy.ir.xylo import DASH_MAX, SHIFT_MAX, XyloNetwork
 from neurodeploy.ir.xylo_layout import Layout, exact_dash, layout, nearest_dash
 from neurodeploy.quantize_xylo_build import Setting, Shifts, build, exact, rounding_errors
+from neurodeploy.quantize_xylo_rounding import Gram, grams
 from neurodeploy.simulate import populations as float_simulator
 from neurodeploy.simulate import xylo_engine
 from neurodeploy.simulate.populations import PopulationRecording
@@ -41,6 +42,7 @@ class Case:
 
     Attributes:
         smooth: population -> (T, B, n), its spikes behind a leaky integrator.
+        grams: of populations whose weights are rounded so that errors cancel; the others' are to the nearest.
     """
 
     layout: Layout
@@ -48,10 +50,11 @@ class Case:
     inputs: Array
     wanted: PopulationRecording
     smooth: dict[str, Array]
+    grams: Mapping[str, Gram] = field(default_factory=dict)
 
     def built(self, settings: Settings, shifts: Shifts) -> XyloNetwork:
         """The network of these decisions."""
-        return build(self.layout, settings, shifts, self.wanted.highest, self.chip)
+        return build(self.layout, settings, shifts, self.wanted.highest, self.chip, self.grams)
 
 
 def case_of(network: PopulationNetwork, direct: frozenset[str], chip: str, inputs: Array) -> Case:
@@ -62,6 +65,15 @@ def case_of(network: PopulationNetwork, direct: frozenset[str], chip: str, input
 
 
 def searched(case: Case) -> XyloNetwork:
+    """The network that differs least, all layers together: weights rounded to the nearest, or so that errors cancel."""
+    found = [_searched(case)]
+    cancelling = grams(case.layout, case.inputs, case.wanted.spikes)
+    if cancelling:
+        found.append(_searched(replace(case, grams=cancelling)))
+    return min(found, key=lambda one: sum(differences(case, one).values()))
+
+
+def _searched(case: Case) -> XyloNetwork:
     """Shifts first, then layer by layer behind the layers before it."""
     network = case.layout.network
     settings = {one.name: _nearest(case.layout, one) for one in network.populations}

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from neurodeploy.errors import UsageError
 from neurodeploy.experiment import load_data
@@ -14,11 +11,9 @@ from neurodeploy.hw_models import chip as find_chip
 from neurodeploy.hw_models.chip import ChipModel
 from neurodeploy.hw_models.noise_presets import is_preset
 from neurodeploy.inspect.limits import check as check_limits
-from neurodeploy.ir.network import Network
 from neurodeploy.ir.program import Program
-from neurodeploy.quantize import quantize
 from neurodeploy.snn.model_file import Model, load_model
-from neurodeploy.snn.trace import trace
+from neurodeploy.snn.trained_scales import quantize_model
 from neurodeploy.sweep.plan import NoiseAxis, parse_axis, parse_noise
 from neurodeploy.sweep.run import Samples, Study
 
@@ -64,11 +59,10 @@ def make_studies(
     for name, one in zip(names, given, strict=True):
         loaded = load_model(one) if isinstance(one, Path) else one
         data = load_data(loaded.config, data_root)
-        network = trace(loaded.network)
         test, selection = data.test.take(slice(samples)), data.validation.take(slice(SELECTION_SAMPLES))
         studies += [
             Study(
-                _fitting(network, chip, loaded.calibration.inputs),
+                _fitting(loaded, chip),
                 chip,
                 Samples(test.inputs, test.labels),
                 data.train.take(slice(MEASUREMENT_SAMPLES)).inputs,
@@ -85,9 +79,9 @@ def make_studies(
     return studies
 
 
-def _fitting(network: Network, chip: ChipModel, calibration: NDArray[Any]) -> Program:
-    """The network quantised; raises DesignRuleError where neurons have more inputs than the chip allows."""
-    program = quantize(network, chip, calibration)
+def _fitting(model: Model, chip: ChipModel) -> Program:
+    """Quantised as by `export`; raises DesignRuleError where neurons have more inputs than the chip allows."""
+    program = quantize_model(model, chip).program
     check_limits(program, chip)
     return program
 

@@ -278,7 +278,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Target]:
 
     def register(name: str, **changes: Any) -> Target:
         known[name] = replace(known[name], **changes)
-        for module in ("export", "deployment"):
+        for module in ("export", "proof"):
             monkeypatch.setattr(f"neurodeploy.{module}.targets", lambda: known)
         return known[name]
 

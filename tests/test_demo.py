@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from neurodeploy import demo, presets
-from neurodeploy.deployment import prove
 from neurodeploy.errors import FileFormatError
 from neurodeploy.export.target import Backend, Target
 from neurodeploy.ir.artifact import load_artifact
+from neurodeploy.proof import prove
 from neurodeploy.simulate import engine
 from neurodeploy.snn.model_file import Model, load_model
 from neurodeploy.study import make_studies

@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from neurodeploy import __version__
-from neurodeploy.deployment import export_model, prepare, prove, versions
+from neurodeploy.deployment import export_model, prepare
 from neurodeploy.errors import DesignRuleError, MissingBackendError, UsageError
 from neurodeploy.export.target import Backend, Target
 from neurodeploy.ir.artifact import Artifact, load_artifact
 from neurodeploy.ir.program import Program
+from neurodeploy.proof import prove, versions
 from neurodeploy.simulate import engine, reference
 from neurodeploy.simulate.recording import Recording
 from neurodeploy.snn.model_file import Model
@@ -197,5 +198,5 @@ def test_a_missing_backend_says_how_to_get_it(
 def test_versions_name_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     found = versions()
     assert (found["neurodeploy"], found["numpy"]) == (__version__, np.__version__)
-    monkeypatch.setattr("neurodeploy.deployment._PACKAGES", ("no-such-package",))
+    monkeypatch.setattr("neurodeploy.proof._PACKAGES", ("no-such-package",))
     assert versions()["no-such-package"] == "not installed"

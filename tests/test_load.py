@@ -11,7 +11,17 @@ import pytest
 from neurodeploy.hw_models import chip
 from neurodeploy.ir.arrays import frozen_floats
 from neurodeploy.ir.network import Edge, Network
-from neurodeploy.ir.nodes import LIF, AvgPool2d, Conv2d, Flatten, Input, Linear, MembraneReadout, SpikeCountReadout
+from neurodeploy.ir.nodes import (
+    LIF,
+    AvgPool2d,
+    Conv2d,
+    CubaLIF,
+    Flatten,
+    Input,
+    Linear,
+    MembraneReadout,
+    SpikeCountReadout,
+)
 from neurodeploy.ir.synapses import ConvSynapses
 from neurodeploy.load import Load, computational_load, fan_out
 from neurodeploy.quantize import quantize
@@ -356,3 +366,25 @@ def test_fan_out_of_one_place_by_hand() -> None:
     synapses = ConvSynapses("c", "a", frozen_floats(np.ones((1, 1, 3, 3))), (2, 2), (1, 1))
     fan = fan_out(synapses, (1, 4, 4), np.ones((1, 1, 3, 3), bool))
     assert fan[0].tolist() == [[1, 2, 1, 1], [2, 4, 2, 2], [1, 2, 1, 1], [1, 2, 1, 1]]
+
+
+def test_neurons_with_a_current_fire_and_leak_twice() -> None:
+    rng = np.random.default_rng(4)
+    nodes = {
+        "image": Input((6,), 1 / 15, 4),
+        "fc": Linear(rng.normal(0.3, 0.5, (5, 6)), np.zeros(5)),
+        "a": CubaLIF(0.75, 0.5, 0.9),
+        "last": Linear(rng.normal(0, 1, (3, 5)), np.zeros(3)),
+        "b": CubaLIF(1.0, 0.0, 0.4),
+        "count": SpikeCountReadout(),
+    }
+    edges = [Edge(*name.split()) for name in ("image fc", "fc a", "a last", "last b", "b count")]
+    network = Network(nodes, tuple(edges), STEPS)
+    inputs = _inputs(network, static=True)
+    recording = _run(network, inputs)
+    load = computational_load(network, recording, inputs)
+    rates = {"a": recording.spikes["a"].mean(), "b": recording.spikes["b"].mean()}
+    assert {row.layer: row.firing_rate for row in load.neurons} == pytest.approx(rates)
+    # Potential and current of "a" are multiplied; of "b" neither is, for one keeps everything and the other nothing.
+    assert [row.leak_multiplications for row in load.neurons] == [2 * 5 * STEPS, 0]
+    assert [row.parameters for row in load.neurons] == [3, 3]

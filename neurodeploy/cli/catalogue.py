@@ -21,7 +21,7 @@ vendor_app = typer.Typer(
 
 def doctor(as_json: bool = AS_JSON) -> None:
     """Say what is installed, what is missing and how to get it; offline, without side effects."""
-    from neurodeploy.deployment import versions
+    from neurodeploy.proof import versions
 
     backends = {row["target"]: {"version": row["installed"], "detail": row["detail"]} for row in _targets()}
     found: dict[str, Any] = {

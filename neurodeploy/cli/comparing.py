@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, progress_bar, say
 from neurodeploy.errors import NeurodeployError, UsageError
@@ -53,6 +54,12 @@ def compare(
     from neurodeploy.compare.backends import Request, compare_backends
     from neurodeploy.importing.loading import known_encoding
 
+    if dynapse2.is_artifact(path) or xylo.is_artifact(path):
+        vendor = dynapse2.NAME if dynapse2.is_artifact(path) else xylo.NAME
+        raise UsageError(
+            f"{path}: `neurodeploy run {path} --backend {vendor}` compares its spikes with our simulator's, and "
+            "`import-run` those of a board; compare takes other targets"
+        )
     if data_root is not None and data is None:
         raise UsageError("--data-root: of which data set? name it with --data")
     own = known_encoding(encoding)

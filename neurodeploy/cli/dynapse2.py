@@ -1,18 +1,21 @@
-"""What inspect, export, run and deploy do where the target is DYNAP-SE2, whose networks are not Programs."""
+"""What commands do where the target is DYNAP-SE2, whose networks are not Programs."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from neurodeploy.cli.console import print_json, print_table, say, write_text
-from neurodeploy.errors import DesignRuleError, NeurodeployError, UsageError
+from neurodeploy.cli.console import progress_bar
+from neurodeploy.cli.own_network import chosen, print_export, print_prepared, print_proof
+from neurodeploy.errors import NeurodeployError, UsageError
 
 if TYPE_CHECKING:
     from neurodeploy.deployment_dynapse2 import PreparedDynapse2
+    from neurodeploy.hardware_run import ImportedRun
+    from neurodeploy.sweep.store import Store
 
 NAME = "dynapse2"
 
@@ -30,39 +33,33 @@ def inspect_dynapse2(model: Path, chip: str | None, as_json: bool) -> None:
     from neurodeploy.snn.model_file import load_model
 
     prepared = prepare(load_model(model), chip, allow_dead=True)
-    if as_json:
-        content = {"fits": not prepared.dead, "dead": prepared.dead, "warnings": prepared.warnings}
-        content |= {"agreement": prepared.agreement, "layers": prepared.layers, "cores": prepared.cores}
-        print_json(content)
-    else:
-        print_table(_rows(prepared))
-        typer.echo("\ncores; currents in ampere")
-        print_table(prepared.cores)
-        typer.echo(f"decisions as in floating point, calibration samples: {prepared.agreement:.1%}")
-        for warning in prepared.warnings:
-            typer.echo(f"warning: {warning}")
-        typer.echo(f"fits {prepared.network.chip}: {'no' if prepared.dead else 'yes'}")
-    if prepared.dead:
-        raise DesignRuleError(f"{prepared.network.chip} as it would be quantised", prepared.dead)
+    print_prepared(prepared, _rows(prepared), as_json)
 
 
-def export_dynapse2(model: Path, chip: str | None, folder: Path, allow_dead: bool, as_json: bool) -> None:
-    """Quantises a model for DYNAP-SE2 and writes its artifact folder."""
+def export_dynapse2(
+    model: Path, chip: str | None, folder: Path, allow_dead: bool, as_json: bool, bundle: bool = False
+) -> None:
+    """Quantises a model for DYNAP-SE2 and writes its artifact folder, and on request a bundle within it."""
     from neurodeploy.deployment_dynapse2 import export_model
+    from neurodeploy.export.dynapse2_bundle import write_bundle
+    from neurodeploy.export.samna_bundle import FOLDER
     from neurodeploy.snn.model_file import load_model
 
     artifact, omitted = export_model(load_model(model), folder, chip, allow_dead=allow_dead)
-    files, warnings = sorted(path.name for path in folder.iterdir()), artifact.facts["warnings"]
-    if as_json:
-        print_json({"folder": str(folder), "files": files, "omitted": omitted, "warnings": warnings})
-        return
-    typer.echo(f"{folder}: {', '.join(files)}")
-    for warning in warnings:
-        typer.echo(f"warning: {warning}")
-    say(f"next: neurodeploy run {folder} --backend {NAME}")
+    if bundle:
+        write_bundle(artifact, folder / FOLDER, model.stem)
+    print_export(folder, artifact, omitted, NAME, as_json)
 
 
-def run_dynapse2(folder: Path, backend: str, samples: int | None, output: Path | None, as_json: bool) -> None:
+def run_dynapse2(
+    folder: Path,
+    backend: str,
+    samples: int | None,
+    output: Path | None,
+    as_json: bool,
+    data: str | None = None,
+    data_root: str | None = None,
+) -> None:
     """Runs a DYNAP-SE2 artifact on a backend and compares every spike and membrane with the engine.
 
     Raises:
@@ -72,17 +69,10 @@ def run_dynapse2(folder: Path, backend: str, samples: int | None, output: Path |
     from neurodeploy.export.dynapse2_folder import load_dynapse2
 
     loaded = load_dynapse2(folder)
-    inputs = None
-    if samples is not None and samples < len(loaded.golden.labels):
-        inputs = loaded.golden.inputs[..., :samples, :]
-    proof = prove(loaded, backend, inputs)
-    if output is not None:
-        write_text(output, json.dumps(proof, indent=2))
-    if as_json:
-        print_json(proof)
-    else:
-        typer.echo(f"{proof['backend']} {proof['version']}, chip {proof['chip']}, {proof['samples']} samples")
-        print_table(proof["layers"])
+    inputs, labels, title = chosen(loaded, data, data_root, samples)
+    proof = prove(loaded, backend, inputs, labels) | {"inputs": title}
+    print_proof(proof, "engine", output, as_json)
+    if not as_json:
         typer.echo(
             f"{proof['mismatched_spikes']} of {proof['spikes_compared']} spikes and {proof['decisions_differing']} of "
             f"{proof['samples']} decisions differ from the engine; {proof['tolerated_spikes']} are tolerated (float32)"
@@ -94,28 +84,58 @@ def run_dynapse2(folder: Path, backend: str, samples: int | None, output: Path |
         )
 
 
-def deploy_dynapse2(artifact: Path, target: str, samples: int | None, output: Path, as_json: bool) -> None:
-    """Runs an artifact on a board and prints how it decided beside the engine; the run is saved as JSON.
+def deploy_dynapse2(artifact: Path, target: str, samples: int | None, python: str | None) -> ImportedRun:
+    """Runs an artifact on a board, beside the engine.
 
     Raises:
         MissingBackendError: where samna, Rockpool or the board is not here, with the command of the simulator.
         UsageError: for an artifact of another target.
     """
-    from neurodeploy.export.dynapse2_board import run_on_board
     from neurodeploy.export.dynapse2_folder import load_dynapse2
+    from neurodeploy.hardware_run_dynapse2 import deploy
 
     if not is_artifact(artifact) or target != NAME:
         raise UsageError(f"{artifact}, --target {target}: an artifact of `export --target {NAME}` goes to {NAME}")
-    loaded = load_dynapse2(artifact)
-    result = run_on_board(loaded, f"neurodeploy run {artifact} --backend {NAME}", samples)
-    write_text(output.with_suffix(".json"), json.dumps(result, indent=2))
-    if as_json:
-        print_json(result)
-    else:
-        print_table(
-            [{name: result[name] for name in ("evidence", "samples", "accuracy", "engine_accuracy", "agreement")}]
-        )
-        say(f"saved in {output.with_suffix('.json')}")
+    return deploy(load_dynapse2(artifact), f"neurodeploy run {artifact} --backend {NAME}", samples, python)
+
+
+def import_dynapse2(folder: Path, artifact: Path) -> ImportedRun:
+    """Checks a run that came back from a bundle's runner."""
+    from neurodeploy.export.dynapse2_folder import load_dynapse2
+    from neurodeploy.hardware_run_dynapse2 import import_run
+
+    return import_run(folder, load_dynapse2(artifact))
+
+
+def sweep_artifacts(
+    artifacts: Sequence[Path],
+    noise: Sequence[str],
+    fixed: Sequence[str],
+    chips: int,
+    seed: int,
+    jobs: int,
+    samples: int | None,
+    data_root: str | None,
+    store: Store,
+) -> None:
+    """Measures virtual chips of DYNAP-SE2 artifacts on the test samples of the data set that they were trained on.
+
+    Raises:
+        UsageError: for what is no such artifact, or a noise that this chip has not.
+    """
+    from neurodeploy.deployment_chip import test_set
+    from neurodeploy.export.dynapse2_folder import load_dynapse2
+    from neurodeploy.study_dynapse2 import Dynapse2Study, parse_points, sweep_dynapse2
+
+    points = parse_points(noise, fixed)
+    names = [path.resolve().name for path in artifacts]
+    if len(set(names)) < len(names):
+        raise UsageError(f"{', '.join(map(str, artifacts))}: artifacts side by side need different names")
+    for path, name in zip(artifacts, names, strict=True):
+        loaded = load_dynapse2(path)
+        study = Dynapse2Study(loaded.network, name, test_set(loaded, data_root, samples), chips, seed, jobs)
+        with progress_bar("sweep") as progress:
+            sweep_dynapse2(study, points, store, progress)
 
 
 def _rows(prepared: PreparedDynapse2) -> list[dict[str, Any]]:

@@ -40,7 +40,8 @@ def deploy(
         _finish(found, output or _beside(artifact, target), as_json)
         return
     if target == dynapse2.NAME or dynapse2.is_artifact(artifact):
-        dynapse2.deploy_dynapse2(artifact, target, samples, output or _beside(artifact, target), as_json)
+        found = dynapse2.deploy_dynapse2(artifact, target, samples, python)
+        _finish(found, output or _beside(artifact, target), as_json)
         return
     given = {
         "--host": host,
@@ -70,6 +71,9 @@ def import_run(
     if xylo.is_artifact(artifact):
         _finish(xylo.import_xylo(folder, artifact), output, as_json)
         return
+    if dynapse2.is_artifact(artifact):
+        _finish(dynapse2.import_dynapse2(folder, artifact), output, as_json)
+        return
     _finish(read_run(folder, load_artifact(artifact)), output, as_json)
 
 
@@ -93,6 +97,10 @@ def _finish(found: ImportedRun, output: Path, as_json: bool) -> None:
             f"decisions: {comparison['decisions_differing']} differ from the reference of what ran, "
             f"{comparison['decisions_differing_from_artifact']} from the artifact's program"
         )
+        if "accuracy" in comparison:
+            typer.echo(
+                f"right: {comparison['accuracy']:.2%}, {comparison['expected_accuracy']:.2%} of the nominal chip"
+            )
         for name, values in run.facts.get("probes", {}).items():
             shown = ", ".join(f"{label} {value:.6g}" for label, value in values.items() if value is not None)
             typer.echo(f"{name}: {shown or 'no figures came back'}")

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
 from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, say
-from neurodeploy.cli.deploy import CHIP, TARGET
+from neurodeploy.cli.deploy import CHIP, SEARCH_SCALES, TARGET, check_search
 from neurodeploy.errors import DesignRuleError, UsageError
 
 if TYPE_CHECKING:
-    from neurodeploy.deployment import Prepared
-    from neurodeploy.inspect import Finding, Placement
-    from neurodeploy.programs import Examined
+    from neurodeploy.inspect import Finding, Inspection, Placement
+    from neurodeploy.programs import NetSamples
 
 
 def inspect(
@@ -26,70 +25,114 @@ def inspect(
     target: str = TARGET,
     chip: str = CHIP,
     load: bool = typer.Option(False, "--load", help="Count additions and multiplications on the model's own samples."),
-    energy: bool = typer.Option(False, "--energy", help="Estimate energy and latency on the model's own samples."),
+    energy: bool = typer.Option(False, "--energy", help="Estimate energy and latency on the samples."),
     strict: bool = typer.Option(False, "--strict", help="Take every warning for a violation."),
     steps: int = typer.Option(None, "--steps", min=1, help="Of a .net file: time steps per sample."),
     input_bits: int = typer.Option(None, "--input-bits", min=1, help="Of a .net file: 1 for spikes, up to 8."),
+    data: str = typer.Option(
+        None, "--data", help="Of a .net file: test samples of a data set, in place of random ones."
+    ),
+    data_root: str = typer.Option(None, "--data-root", help="Folder with the data set's files."),
+    samples: int = typer.Option(None, "--samples", min=1, help="Of a .net file: how many samples."),
+    encoding: str = typer.Option("direct", "--encoding", help="Of a .net file's --data: direct, rate or latency."),
+    search_scales: bool = SEARCH_SCALES,
     as_json: bool = AS_JSON,
 ) -> None:
     """Say whether a network fits a target, what rounding did to it and what to change; exit 3 where it does not fit."""
-    from neurodeploy.deployment import examine, measure_energy, measure_load
-    from neurodeploy.importing.loading import NET_SUFFIX
+    from neurodeploy.importing.loading import NET_SUFFIX, known_encoding
     from neurodeploy.inspect import strict as made_strict
-    from neurodeploy.snn.model_file import load_model
+    from neurodeploy.programs import NetSamples
 
-    prepared: Prepared | Examined
-    measured: dict[str, Any]
     target, chosen = xylo.named(target, chip)
+    if search_scales:
+        check_search(target)
     if target == xylo.NAME:
         xylo.inspect_xylo(model, chosen, as_json)
         return
     if target == dynapse2.NAME:
         dynapse2.inspect_dynapse2(model, chip, as_json)
         return
+    given = NetSamples(steps, input_bits, data, data_root, samples, known_encoding(encoding))
     if model.suffix == NET_SUFFIX:
-        prepared, measured = _examine_net(model, target, steps, input_bits, chip, load or energy), {}
+        if chip is not None or search_scales:
+            raise UsageError(f"{model}: --chip, --search-scales: a .net file holds Loihi 2's integers already")
+        subject = _net(model, target, given, load, energy)
     else:
-        for option, value in (("--steps", steps), ("--input-bits", input_bits)):
-            if value is not None:
-                raise UsageError(f"{option} {value}: only for a .net file; {model} says its own")
-        loaded = load_model(model)
-        prepared = examine(loaded, target, chip)
-        measured = {"load": measure_load(loaded, prepared)} if load else {}
-        measured |= {"energy": measure_energy(loaded, prepared)} if energy else {}
-    findings = list(prepared.inspection.findings)
+        for one in fields(given):
+            if getattr(given, one.name) != one.default:
+                option = {"root": "data-root", "count": "samples"}.get(one.name, one.name.replace("_", "-"))
+                raise UsageError(f"--{option}: only for a .net file; {model} has its own")
+        subject = _model(model, target, chip, search_scales, load, energy)
+    findings = list(subject.inspection.findings)
     findings = made_strict(findings) if strict else findings
     violated = [one for one in findings if one.severity == "violation"]
     if as_json:
-        content = prepared.inspection.plain() | {"findings": [asdict(one) for one in findings]}
+        content = subject.inspection.plain() | {"findings": [asdict(one) for one in findings]}
         found = [str(one) for one in findings if one.severity == "warning"]
-        print_json({"fits": not violated, "warnings": found} | content | measured)
+        print_json({"fits": not violated, "warnings": found} | content | subject.measured)
     else:
-        _print(prepared, findings, measured)
+        _print(subject, findings)
         typer.echo(f"fits {target}: {'no' if violated else 'yes'}")
     if violated:
         raise DesignRuleError(f"target {target}", [str(one) for one in violated])
 
 
-def _examine_net(
-    path: Path, target: str, steps: int | None, input_bits: int | None, chip: str | None, measured: bool
-) -> Examined:
-    from neurodeploy.programs import examine_program
+class _Subject(NamedTuple):
+    """What is inspected.
 
-    if chip is not None or measured:
-        raise UsageError(f"{path}: --chip, --load and --energy need a model.pt, which has a float network and samples")
-    examined, warnings = examine_program(path, target, steps, input_bits)
+    Attributes:
+        rounding: a row per layer; of a `.net` file none.
+        samples: what it was run on.
+        measured: what else was asked for, and where the scales come from.
+        said: before everything else.
+    """
+
+    inspection: Inspection
+    rounding: Sequence[dict[str, Any]]
+    samples: str
+    measured: dict[str, Any]
+    said: str = ""
+
+
+def _model(path: Path, target: str, chip: str | None, search_scales: bool, load: bool, energy: bool) -> _Subject:
+    from neurodeploy.deployment import examine, measure_energy, measure_load
+    from neurodeploy.snn.model_file import load_model
+
+    model = load_model(path)
+    prepared = examine(model, target, chip, search_scales)
+    quantised = prepared.quantised
+    measured: dict[str, Any] = {"scales": {"from": quantised.scales, "trained": quantised.trained}}
+    measured |= {"load": measure_load(model, prepared)} if load else {}
+    measured |= {"energy": measure_energy(model, prepared)} if energy else {}
+    said = f"scales: {quantised.scales}\n" if quantised.notable else ""
+    return _Subject(prepared.inspection, prepared.rounding, "the model's calibration samples", measured, said)
+
+
+def _net(path: Path, target: str, given: NetSamples, load: bool, energy: bool) -> _Subject:
+    from neurodeploy.programs import examine_program, program_energy
+
+    if load:
+        raise UsageError(
+            f"{path}: --load counts what the float network adds and multiplies, beside the same ANN; a .net file holds "
+            "integers alone, whose operations --energy counts"
+        )
+    if given.data is None and (given.root is not None or given.encoding != "direct"):
+        raise UsageError("--data-root, --encoding: of which data set? name it with --data")
+    examined, warnings = examine_program(path, target, given)
     for warning in warnings:
         say(f"warning: {warning}")
-    return examined
+    measured = {"energy": program_energy(examined)} if energy else {}
+    return _Subject(examined.inspection, (), examined.samples.what, measured)
 
 
-def _print(prepared: Prepared | Examined, findings: Sequence[Finding], measured: dict[str, Any]) -> None:
-    inspection = prepared.inspection
-    print_table(prepared.rounding)
+def _print(subject: _Subject, findings: Sequence[Finding]) -> None:
+    inspection, measured = subject.inspection, subject.measured
+    if subject.said:
+        typer.echo(subject.said)
+    print_table(subject.rounding)
     for title, rows in (
         ("registers, voltage units, and bits of headroom", [asdict(row) for row in inspection.headroom]),
-        ("neurons on the model's calibration samples", inspection.life()),
+        (f"neurons on {subject.samples}", inspection.life()),
     ):
         if rows:
             typer.echo(f"\n{title}")
@@ -145,6 +188,8 @@ def _print_energy(energy: dict[str, Any] | None) -> None:
         typer.echo("\nenergy: no source gives what events cost on this chip\n")
         return
     typer.echo(f"\nenergy per sample ({energy['evidence']}), mean of {energy['samples']} samples")
+    if "inputs" in energy:
+        typer.echo(f"inputs: {energy['inputs']}")
     print_table(energy["events"])
     for name in ("dynamic_joule", "static_joule", "latency_seconds", "period_seconds"):
         low, high = energy[name]

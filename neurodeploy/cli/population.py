@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, progress_bar, say
 from neurodeploy.errors import UsageError, unknown_name
@@ -15,7 +16,9 @@ from neurodeploy.errors import UsageError, unknown_name
 if TYPE_CHECKING:
     from neurodeploy.sweep.run import Study
 
-MODELS = typer.Argument(help="model.pt or .net; several are measured side by side, on the same chips and samples.")
+MODELS = typer.Argument(
+    help="model.pt, .net or DYNAP-SE2 artifact; several are measured side by side, on the same chips and samples."
+)
 CHIPS_OF = typer.Option("loihi2,mixed-signal", "--chip", help="Chip models, separated by commas.")
 NOISE = typer.Option(
     ["mismatch"],
@@ -121,6 +124,9 @@ def sweep(
     from neurodeploy.sweep.tables import TABLES
     from neurodeploy.sweep.work import check_calibratable
 
+    if xylo.is_artifact(models[0]):
+        raise UsageError(f"{models[0]}: made for a Xylo, a digital chip without mismatch; sweep the model itself")
+    own = dynapse2.is_artifact(models[0])
     # All that can be wrong with options is found before a network is read or a file made.
     questions = {"--solve-for": solve_for, "--sensitivity": sensitivity or None, "--until": until}
     asked = [name for name, value in questions.items() if value is not None]
@@ -134,6 +140,16 @@ def sweep(
         check_chart(chart)
     if show is not None and show not in TABLES:
         raise unknown_name("table", show, TABLES)
+    if export is not None:
+        check_export(export)
+    if own:
+        _check_own(chip, design, asked, level, ray, device, data)
+        with Store(output) as store:
+            dynapse2.sweep_artifacts(models, noise, fixed, chips, seed, jobs, samples, data_root, store)
+            rows = records(store.table(show or "curves", known_interval(interval), floor))
+            notes = [] if export is None else [f"{export}: {write_results(store, export)} rows, one per chip and cell"]
+        _print(rows, notes, output, as_json)
+        return
     if ray is None:  # else the device is one of the cluster's
         find_device(device)
     base, kind = parse_noise(fixed), known_interval(interval)
@@ -142,8 +158,6 @@ def sweep(
     axis = None if solve_for is None else parse_axis(solve_for, base)
     given = parse_noise(noise, base) if sensitivity else None
     plan = [] if asked and until is None else make_points(parse_axes(noise, fixed), design, points, design_seed)
-    if export is not None:
-        check_export(export)
     of_net = {"data": data, "steps": steps, "input_bits": input_bits, "encoding": encoding}
     studies = _studies(models, chip, chips, samples, seed, data_root, device, of_net)
     if ladder is not None:
@@ -152,8 +166,7 @@ def sweep(
         base.check_layers(study.program)
         if calibrated:
             check_calibratable(study)
-    rows: list[dict[str, Any]] = []
-    notes: list[str] = []
+    rows, notes = [], []
     with make_executor(studies, jobs, ray, cpus, gpus) as executor, Store(output) as store:
         for study in studies:
             named = {"network": study.network, "chip": study.chip.name, "calibrated": calibrated, "ladder": level or ""}
@@ -179,6 +192,10 @@ def sweep(
             notes.append(f"{chart}: {write_sensitivity(store, chart)} charts")
         if export is not None:
             notes.append(f"{export}: {write_results(store, export)} rows, one per chip and cell")
+    _print(rows, notes, output, as_json)
+
+
+def _print(rows: list[dict[str, Any]], notes: list[str], output: Path, as_json: bool) -> None:
     rows = _plain(rows)
     if as_json:
         print_json(rows)
@@ -188,6 +205,24 @@ def sweep(
         say(note)
     if not as_json:
         say(f"{output}: stored; next: neurodeploy report {output.parent}")
+
+
+def _check_own(
+    chip: str, design: str, asked: list[str], level: str | None, ray: str | None, device: str, data: str | None
+) -> None:
+    """Refuses what is not there for artifacts of chips whose networks are not Programs."""
+    given = {
+        "--chip": chip != CHIPS_OF.default,
+        "--design": design != DESIGN.default,
+        "--calibrated": level is not None,
+    }
+    given |= {"--ray": ray is not None, "--device": device != DEVICE.default, "--data": data is not None}
+    wrong = [*asked, *(name for name, there in given.items() if there)]
+    if wrong:
+        raise UsageError(
+            f"{', '.join(wrong)}: not for an artifact, which is for its own chip and data; it takes --noise, --with, "
+            "--chips, --samples, --jobs"
+        )
 
 
 def _studies(

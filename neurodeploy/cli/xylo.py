@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from neurodeploy.cli.console import print_json, print_table, say, write_text
-from neurodeploy.errors import DesignRuleError, NeurodeployError, UsageError
+from neurodeploy.cli.own_network import chosen, print_export, print_prepared, print_proof
+from neurodeploy.errors import NeurodeployError, UsageError
 
 if TYPE_CHECKING:
     from neurodeploy.deployment_xylo import PreparedXylo
@@ -42,17 +39,7 @@ def inspect_xylo(model: Path, chip: str | None, as_json: bool) -> None:
     from neurodeploy.snn.model_file import load_model
 
     prepared = prepare(load_model(model), chip, allow_dead=True)
-    if as_json:
-        content = {"fits": not prepared.dead, "dead": prepared.dead, "warnings": prepared.warnings}
-        print_json(content | {"agreement": prepared.agreement, "layers": prepared.layers})
-    else:
-        print_table(_rows(prepared))
-        typer.echo(f"decisions as in floating point, calibration samples: {prepared.agreement:.1%}")
-        for warning in prepared.warnings:
-            typer.echo(f"warning: {warning}")
-        typer.echo(f"fits {prepared.network.chip}: {'no' if prepared.dead else 'yes'}")
-    if prepared.dead:
-        raise DesignRuleError(f"{prepared.network.chip} as it would be quantised", prepared.dead)
+    print_prepared(prepared, _rows(prepared), as_json)
 
 
 def export_xylo(
@@ -60,22 +47,14 @@ def export_xylo(
 ) -> None:
     """Quantises a model for a Xylo and writes its artifact folder, and on request a bundle within it."""
     from neurodeploy.deployment_xylo import export_model
-    from neurodeploy.export.xylo_bundle import FOLDER, write_bundle
+    from neurodeploy.export.samna_bundle import FOLDER
+    from neurodeploy.export.xylo_bundle import write_bundle
     from neurodeploy.snn.model_file import load_model
 
     artifact, omitted = export_model(load_model(model), folder, chip, allow_dead=allow_dead)
     if bundle:
         write_bundle(artifact, folder / FOLDER, model.stem)
-    files, warnings = sorted(path.name for path in folder.iterdir()), artifact.facts["warnings"]
-    if as_json:
-        print_json({"folder": str(folder), "files": files, "omitted": omitted, "warnings": warnings})
-        return
-    typer.echo(f"{folder}: {', '.join(files)}")
-    for reason in omitted:
-        typer.echo(f"left out: {reason}")
-    for warning in warnings:
-        typer.echo(f"warning: {warning}")
-    say(f"next: neurodeploy run {folder} --backend {NAME}")
+    print_export(folder, artifact, omitted, NAME, as_json)
 
 
 def is_target(name: str) -> bool:
@@ -111,7 +90,15 @@ def import_xylo(folder: Path, artifact: Path) -> ImportedRun:
     return import_run(folder, load_xylo(artifact))
 
 
-def run_xylo(folder: Path, backend: str, samples: int | None, output: Path | None, as_json: bool) -> None:
+def run_xylo(
+    folder: Path,
+    backend: str,
+    samples: int | None,
+    output: Path | None,
+    as_json: bool,
+    data: str | None = None,
+    data_root: str | None = None,
+) -> None:
     """Runs a Xylo artifact on a backend and compares every current, potential and spike with the reference.
 
     Raises:
@@ -121,17 +108,9 @@ def run_xylo(folder: Path, backend: str, samples: int | None, output: Path | Non
     from neurodeploy.export.xylo_folder import load_xylo
 
     loaded = load_xylo(folder)
-    inputs = None
-    if samples is not None and samples < len(loaded.golden.labels):
-        inputs = loaded.golden.inputs[..., :samples, :]
-    proof = prove(loaded, backend, inputs)
-    if output is not None:
-        write_text(output, json.dumps(proof, indent=2))
-    if as_json:
-        print_json(proof)
-    else:
-        typer.echo(f"{proof['backend']} {proof['version']}, chip {proof['chip']}, {proof['samples']} samples")
-        print_table(proof["layers"])
+    inputs, labels, title = chosen(loaded, data, data_root, samples)
+    proof = prove(loaded, backend, inputs, labels) | {"inputs": title}
+    print_proof(proof, "reference", output, as_json)
     if proof["mismatched_spikes"] or proof["mismatched_voltages"]:
         raise NeurodeployError(
             f"{backend} differs from the reference in {proof['mismatched_spikes']} spikes and "

@@ -23,7 +23,6 @@ from neurodeploy.ir.artifact import Artifact, load_artifact
 from neurodeploy.ir.network import Network
 from neurodeploy.ir.nodes import Input
 from neurodeploy.ir.program import Program
-from neurodeploy.quantize import quantize
 
 RANDOM_SAMPLES = 16  # where there are no others
 
@@ -57,7 +56,7 @@ class Material:
         labels: (B,), or None where they are not known.
         config: what the network was trained with, or None.
         net: the `.net` file, where it is one.
-        notes: what its tool does silently and it is affected by.
+        notes: what its tool does silently and it is affected by; where scales come from, if training rounded.
     """
 
     network: Network | None
@@ -148,19 +147,20 @@ def open_material(
 def from_model(model: Model, target: str | None, chip: str | None = None) -> Material:
     """A model with its Program for a target, or for a chip without one; without either it has none."""
     from neurodeploy.snn.trace import trace
+    from neurodeploy.snn.trained_scales import quantize_model
 
     module = None if isinstance(model.network, Network) else model.network  # an imported model is a Network
-    network = model.network if isinstance(model.network, Network) else trace(model.network)
-    program = None
+    network, program, notes = trace(model.network), None, list[str]()
     if target is not None or chip is not None:
         found = None if target is None else find_target(target)
         model_of_chip = find_chip(chip or (found.chip if found else ""))
-        program = quantize(network, model_of_chip, model.calibration.inputs)
+        quantised = quantize_model(model, model_of_chip)
+        program, notes = quantised.program, [f"scales: {quantised.scales}"] if quantised.notable else []
         violations = [] if found is None else found.violations(program)
         if found is not None and violations:
             raise DesignRuleError(f"target {found.name}", violations)
     golden = model.golden
-    return Material(network, program, module, golden.inputs, golden.labels, model.config)
+    return Material(network, program, module, golden.inputs, golden.labels, model.config, notes=tuple(notes))
 
 
 def from_artifact(artifact: Artifact) -> Material:

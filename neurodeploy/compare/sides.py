@@ -37,6 +37,7 @@ Run = Callable[[Array], Recording]
 Forced = Callable[[Array, Mapping[str, Array]], Recording]
 
 RECORDED = "run:"
+HOST_CURRENTS = "lava:host-currents"
 _NAMES = ("float", "network", "reference", "engine", "netx")
 # What a variant of a target is known to compute otherwise than the Program says.
 _VARIANT_RULES: Mapping[str, Mapping[str, Any]] = {
@@ -190,6 +191,10 @@ def _vendor_side(name: str, material: Material) -> Side:
         title, run = "Lava through netx (.net file)", run_netx
         if material.net is not None:
             run = partial(run_net, material.net)
+    elif name == HOST_CURRENTS:
+        from neurodeploy.export.lava import run_host_currents
+
+        title, run = "Lava, currents of the input computed by the host", run_host_currents
     elif variant:
         if variant not in target.variants:
             raise unknown_name(f"variant of {target_name}", variant, target.variants)

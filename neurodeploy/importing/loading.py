@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from neurodeploy.config import DataConfig
 from neurodeploy.data.dataset import DataSet
 from neurodeploy.data.sources import load_data_set
-from neurodeploy.errors import UsageError, unknown_name
+from neurodeploy.errors import FileFormatError, UsageError, unknown_name
 from neurodeploy.hw_models import remember
 from neurodeploy.hw_models.random import stream
 from neurodeploy.importing.net import read_net
@@ -54,6 +54,11 @@ def load_program(path: Path, steps: int | None = None, input_bits: int | None = 
     for option, value in (("--steps", steps), ("--input-bits", input_bits)):
         if value is not None:
             raise UsageError(f"{option} {value}: only for a .net file; {path} says its own")
+    if path.is_file():
+        raise FileFormatError(
+            f"{path}: the folder of an artifact or a .net file is expected; `neurodeploy export` makes an artifact of "
+            "a model, `neurodeploy import` a model of a NIR graph"
+        )
     artifact = load_artifact(path)
     remember(artifact.facts)
     return LoadedProgram(artifact.program, artifact)

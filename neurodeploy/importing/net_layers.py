@@ -21,6 +21,11 @@ _NEURONS = ("CUBA", "LOIHI")
 _NOT_CUBA = "reads CUBA and LOIHI neurons; sigma-delta and resonate-and-fire neurons have no Program"
 # netx reads nothing else of a neuron; these change what slayer trained, the others describe the training.
 _UNREAD = {"refDelay": 1, "gradedSpike": 0, "wgtExp": 0, "weight_exp": 0}
+# What slayer writes; any other entry is somebody's own, as `bias` among the neurons, and does nothing.
+_SIZES = frozenset(("shape", "inFeatures", "outFeatures", "inChannels", "outChannels", "kernelSize"))
+_LAYER = _SIZES | {"type", "weight", "weight_rec", "bias", "delay", "neuron", "stride", "padding", "dilation", "groups"}
+_NEURON = {"type", "iDecay", "vDecay", "vThMant", "theta", "tauRho", "scaleRho", "messageBits", *_UNREAD}
+_NAMED = 5  # of the unknown entries
 # A dense layer without neurons gets these (netx/hdf5.py, create_dense): they add up in the current and never fire.
 _INTEGRATOR = {"iDecay": 0, "vDecay": DECAY_ONE, "vThMant": 2**17}
 
@@ -125,6 +130,17 @@ def neurons(reader: Reader, needed: bool) -> NetNeurons:
         raise UsageError("iDecay 0 of an unsigned type: netx takes 1 off, which wraps; write a signed integer")
     bounds: dict[str, int] = {"iDecay": DECAY_ONE, "vDecay": DECAY_ONE, "vThMant": 2**18 - 1}
     return NetNeurons(*(frozen_ints(_per_layer(inner.integers(key, 0, high))) for key, high in bounds.items()))
+
+
+def warn_of_unknown(reader: Reader) -> None:
+    """Warns of entries that neither slayer writes nor netx reads."""
+    inner = reader.group.get("neuron")
+    found = [name for name in reader.group if name not in _LAYER]
+    found += [f"neuron/{name}" for name in inner if name not in _NEURON] if isinstance(inner, dict) else []
+    if found:
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        named = ", ".join(ascii(name)[:60] for name in sorted(found)[:_NAMED])
+        reader.warn(f"{named}{more}: netx reads no such entry, and it has no effect")
 
 
 def delays(reader: Reader, weight_shape: tuple[int, ...]) -> IntArray | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 import numpy as np
 
 from neurodeploy.ir.program import Program
-from neurodeploy.ir.xylo import XyloNetwork
 
 
 def program_hash(program: Program) -> str:
@@ -21,8 +21,8 @@ def program_hash(program: Program) -> str:
     return hashlib.sha256(json.dumps(_canonical(program), sort_keys=True).encode()).hexdigest()
 
 
-def xylo_hash(network: XyloNetwork) -> str:
-    """The same over every number of a XyloNetwork."""
+def network_hash(network: object) -> str:
+    """The same over every number of a chip's own network, a XyloNetwork or Dynapse2Network."""
     return hashlib.sha256(json.dumps(_canonical(network), sort_keys=True).encode()).hexdigest()
 
 
@@ -37,6 +37,8 @@ def _canonical(value: Any) -> Any:
         return {"class": type(value).__name__, "fields": named}
     if isinstance(value, tuple | list):
         return [_canonical(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(name): _canonical(item) for name, item in value.items()}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"{type(value).__name__} has no place in a program")

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from neurodeploy.errors import FileFormatError, UsageError
+from neurodeploy.export.dynapse2_folder import is_dynapse2
+from neurodeploy.export.xylo_folder import is_xylo
 from neurodeploy.ir.artifact import is_artifact, load_artifact
 from neurodeploy.report.data import CELL, SEPARATOR, WITH, ReportData
 from neurodeploy.report.imported import imported_runs
@@ -111,7 +113,8 @@ def _named(table: pd.DataFrame, ladders: list[str]) -> pd.DataFrame:
 
 def _rounding(folder: Path) -> pd.DataFrame:
     """What quantisation did, from the artifact for the chip with the fewest weight bits (the fixed-point one)."""
-    artifacts = [load_artifact(path) for path in sorted(folder.iterdir()) if path.is_dir() and is_artifact(path)]
+    places = [path for path in sorted(folder.iterdir()) if path.is_dir() and is_artifact(path)]
+    artifacts = [load_artifact(path) for path in places if not (is_xylo(path) or is_dynapse2(path))]
     fixed = [artifact for artifact in artifacts if artifact.program.fixed_point]
     return pd.DataFrame(fixed[0].facts.get("rounding", [])).fillna(np.nan) if fixed else pd.DataFrame()
 

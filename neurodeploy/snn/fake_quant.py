@@ -66,11 +66,19 @@ class Scales:
     fixed: Mapping[str, float]
 
     def of(self, network: Network) -> dict[str, float]:
-        """layer -> scale for the network's present thresholds, as `quantize` takes them."""
+        """layer -> scale for the network's present thresholds, as `quantize` takes them.
+
+        Raises:
+            UsageError: where a layer has a synaptic current, whose truncation `FakeQuant` does not compute.
+        """
         found = dict(self.fixed)
         for name, threshold in self.thresholds.items():
             node = network.nodes[name]
-            assert isinstance(node, LIF)
+            if not isinstance(node, LIF):
+                raise UsageError(
+                    f"layer {name}: rounding in the loop knows no synaptic currents; train without noise.quantize, or "
+                    "without network.current_decay"
+                )
             found[name] = threshold_scale(node, threshold)
         return found
 
@@ -89,6 +97,7 @@ class FakeQuant(Unperturbed):
     """The rounding of one chip for the weights that a network has now; made anew after every optimiser step.
 
     Attributes:
+        scales: those that it was made with.
         program: what the chip stores, `quantize(trace(network), scales.chip, scales=...)`.
 
     Raises:
@@ -98,6 +107,7 @@ class FakeQuant(Unperturbed):
 
     def __init__(self, network: SpikingNetwork, scales: Scales) -> None:
         traced = trace(network)
+        self.scales = scales
         self.program = quantize(traced, scales.chip, scales=scales.of(traced))
         self._layers = {layer.name: layer for layer in self.program.layers}
         self._weights: dict[str, FloatArray] = {}

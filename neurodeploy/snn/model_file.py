@@ -21,6 +21,7 @@ from neurodeploy.ir.nodes import Input
 from neurodeploy.snn.graph_file import decode_graph, encode_graph
 from neurodeploy.snn.networks import build
 from neurodeploy.snn.spiking_network import SpikingNetwork
+from neurodeploy.snn.trained_scales import TrainedScales, decode_scales, encode_scales
 
 FORMAT = "neurodeploy-model"
 VERSION = 2  # 1 knew no samples that change over time
@@ -38,6 +39,7 @@ class Model:
         history: one dictionary per epoch.
         calibration: some training images.
         golden: some test images.
+        scales: those of training with the rounding of a chip; None where it was trained without, or the file is older.
     """
 
     network: SpikingNetwork | Network
@@ -47,6 +49,7 @@ class Model:
     history: list[dict[str, float]]
     calibration: Split
     golden: Split
+    scales: TrainedScales | None = None
 
 
 def make_model(
@@ -55,12 +58,13 @@ def make_model(
     data: DataSet,
     metrics: dict[str, Any],
     history: list[dict[str, float]],
+    scales: TrainedScales | None = None,
 ) -> Model:
     """The Model of a trained network, with the samples that go into its file."""
     taken = (data.train.take(slice(_CALIBRATION_SAMPLES)), data.test.take(slice(_GOLDEN_SAMPLES)))
     # Plain splits: rate and latency are encoded here, once.
     calibration, golden = (Split(part.samples, part.labels, part.temporal) for part in taken)
-    return Model(network, config, data.classes, metrics, history, calibration, golden)
+    return Model(network, config, data.classes, metrics, history, calibration, golden, scales)
 
 
 def save_model(model: Model, path: Path) -> None:
@@ -75,6 +79,7 @@ def save_model(model: Model, path: Path) -> None:
         **_encode_network(model.network),
         "metrics": model.metrics,
         "history": model.history,
+        **({} if model.scales is None else {"scales": encode_scales(model.scales)}),
         "temporal": model.calibration.temporal,
         "samples": {
             name: torch.from_numpy(np.ascontiguousarray(values))
@@ -133,6 +138,11 @@ def read_tensors(path: Path) -> Any:
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileFormatError(f"{path}: there is no such file (made by `neurodeploy train`)")
+    if _is_hdf5(path):
+        raise FileFormatError(
+            f"{path}: an HDF5 file, and no model; of a NIR graph `neurodeploy import {path} --data NAME` makes one, "
+            "and files of lava-dl are called *.net"
+        )
     content = read_tensors(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise FileFormatError(f"{path}: not a model of ours (made by `neurodeploy train`)")
@@ -141,6 +151,11 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path}: version {content.get('version')}, this program reads {VERSION}; train the model again"
         )
     return content
+
+
+def _is_hdf5(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
 def _decode(content: dict[str, Any]) -> Model:
@@ -170,6 +185,7 @@ def _decode(content: dict[str, Any]) -> Model:
         [dict(row) for row in content["history"]],
         Split(samples["calibration"].astype(np.uint8), labels["calibration"].astype(np.int64), temporal),
         Split(samples["golden"].astype(np.uint8), labels["golden"].astype(np.int64), temporal),
+        decode_scales(content["scales"], network) if "scales" in content else None,
     )
 
 

@@ -1,7 +1,10 @@
-"""LIF neurons that receive their own spikes of one step before, through weights."""
+"""LIF neurons that receive their own spikes of one step before, through weights; and what all neurons share whose steps
+run one after the other.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -38,23 +41,53 @@ class RecurrentLIFNeurons(LIFNeurons):
         weight: torch.Tensor | None = None,
     ) -> Fired:
         """As `LIFNeurons`; a recurrent weight that is given replaces the layer's own."""
-        if current.dtype in (torch.float16, torch.bfloat16):
-            current = current.float()  # a membrane adds up many small values
-        given = (self.threshold if threshold is None else threshold, self.decay if decay is None else decay, self.gamma)
-        threshold, decay, gamma = (part.to(current.dtype) for part in given)
         weights = {"weight": self.recurrent.weight if weight is None else weight}
-        potential = fired = torch.zeros_like(current[0])
-        spikes, potentials = [], []
-        for t in range(self.steps):
-            resetting = fired.detach() if self.dynamics.detach_reset else fired
-            subtract = self.dynamics.reset == "subtract"
-            kept = potential - threshold * resetting if subtract else potential * (1 - resetting)
-            arriving = current[t if len(current) > 1 else 0] + functional_call(self.recurrent, weights, (fired,))
-            potential = decay * kept + arriving
-            fired = Fire.apply(potential, threshold, gamma, self.dynamics.surrogate)  # type: ignore[no-untyped-call]
-            spikes.append(fired)
-            potentials.append(potential)
-        return gathered(torch.stack(spikes), torch.stack(potentials), pool, record)
+
+        def arriving(x: torch.Tensor, fired: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+            own: torch.Tensor = functional_call(self.recurrent, weights, (fired,))
+            return x + own
+
+        return step_by_step(self, arriving, current, pool, record, threshold, decay)
+
+
+def step_by_step(
+    neurons: LIFNeurons,
+    arriving: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
+    current: torch.Tensor,
+    pool: int,
+    record: bool,
+    threshold: torch.Tensor | None,
+    decay: torch.Tensor | None,
+    most: int = 1,
+) -> Fired:
+    """Integrates and fires one step after the other; autograd runs through all of them.
+
+    Args:
+        arriving: (current of the step, spikes of the step before, what arrived then) -> what arrives at the potential.
+        threshold, decay: in the place of the layer's own, where given.
+        most: spikes of a neuron in a step, at most.
+    """
+    if current.dtype in (torch.float16, torch.bfloat16):
+        current = current.float()  # a membrane adds up many small values
+    given = (neurons.threshold if threshold is None else threshold, neurons.decay if decay is None else decay)
+    threshold, decay, gamma = (part.to(current.dtype) for part in (*given, neurons.gamma))
+    dynamics = neurons.dynamics
+    arrived = potential = fired = torch.zeros_like(current[0])
+    spikes, potentials = [], []
+    for t in range(neurons.steps):
+        resetting = fired.detach() if dynamics.detach_reset else fired
+        subtract = dynamics.reset == "subtract"
+        kept = potential - threshold * resetting if subtract else potential * (1 - resetting)
+        arrived = arriving(current[t if len(current) > 1 else 0], fired, arrived)
+        potential = decay * kept + arrived
+        fired = (
+            Fire.apply(potential, threshold, gamma, dynamics.surrogate)  # type: ignore[no-untyped-call]
+            if most == 1
+            else FireSeveral.apply(potential, threshold, gamma, dynamics.surrogate, most)  # type: ignore[no-untyped-call]
+        )
+        spikes.append(fired)
+        potentials.append(potential)
+    return gathered(torch.stack(spikes), torch.stack(potentials), pool, record)
 
 
 class Fire(torch.autograd.Function):
@@ -73,6 +106,30 @@ class Fire(torch.autograd.Function):
     def backward(ctx: Any, given: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         potential, threshold, gamma = ctx.saved_tensors
         return (*surrogate_gradients(ctx.surrogate, potential, threshold, gamma, given), None)
+
+
+class FireSeveral(torch.autograd.Function):
+    """n = floor(u / Vth), 0 to `most`; backward, the slope of the surrogate at the nearest multiple of Vth."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, potential: torch.Tensor, threshold: torch.Tensor, gamma: torch.Tensor, surrogate: Surrogate, most: int
+    ) -> torch.Tensor:
+        ctx.save_for_backward(potential, threshold, gamma)
+        ctx.surrogate, ctx.most = surrogate, most
+        return torch.floor(potential / threshold).clamp_(0, most)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, given: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        potential, threshold, gamma = ctx.saved_tensors
+        steps = torch.round(potential / threshold).clamp_(1, ctx.most)
+        distance = potential - steps * threshold
+        slope = ctx.surrogate.slope(distance, gamma)
+        gamma_slope = ctx.surrogate.gamma_slope(distance, gamma, slope)
+        to_gamma = None if gamma_slope is None else (given * gamma_slope).sum()
+        to_potential = given * slope
+        return to_potential, -(to_potential * steps).sum_to_size(threshold.shape), to_gamma, None, None
 
 
 def surrogate_gradients(

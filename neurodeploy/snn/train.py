@@ -19,12 +19,13 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from neurodeploy.config import ExperimentConfig, TrainConfig
 from neurodeploy.data.dataset import DataSet, Split, check_splits
 from neurodeploy.errors import NeurodeployError, UsageError
-from neurodeploy.snn import checkpoints
+from neurodeploy.snn import checkpoints, memory
 from neurodeploy.snn.checkpoints import Checkpoint, InterruptedTrainingError, Interruption, load_checkpoint
 from neurodeploy.snn.losses import check_potential_layers
 from neurodeploy.snn.monitor import EpochLog, make_loggers
 from neurodeploy.snn.networks import build
 from neurodeploy.snn.spiking_network import SpikingNetwork
+from neurodeploy.snn.trained_scales import TrainedScales, trained_scales
 from neurodeploy.snn.training_module import TrainingModule
 
 
@@ -34,6 +35,7 @@ class Trained:
 
     Attributes:
         device: what it was trained on; the network itself is on the CPU.
+        scales: of the rounding of a chip that it was trained with, if any.
     """
 
     network: SpikingNetwork
@@ -42,6 +44,7 @@ class Trained:
     epoch: int
     device: torch.device
     seconds: float
+    scales: TrainedScales | None
 
 
 def train(
@@ -84,7 +87,7 @@ def train(
     ]
     if progress:
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}, leave=False))
-    with _quietly(), _threads(config.train.threads):
+    with _quietly(), _threads(config.train.threads), memory.kept():
         trainer = _make_trainer(config.train, callbacks, loggers, progress)
         module = TrainingModule(config, network, data)
         listening = interruption.listening() if trainer.world_size == 1 else nullcontext()
@@ -101,7 +104,11 @@ def train(
     network.load_state_dict({name.removeprefix(checkpoints.PREFIX): part for name, part in best["state_dict"].items()})
     end = load_checkpoint(last)
     device, seconds = trainer.strategy.root_device, float(end.get("seconds", 0.0))
-    return Trained(network.eval(), end["history"], chosen["validation_accuracy"], int(chosen["epoch"]), device, seconds)
+    network, rounded, scales = network.eval(), config.noise.quantize, None
+    if rounded:
+        scales = trained_scales(network, rounded, best["scales"], module.scaled_on)
+    epoch, validation = int(chosen["epoch"]), chosen["validation_accuracy"]
+    return Trained(network, end["history"], validation, epoch, device, seconds, scales)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from neurodeploy.config import ExperimentConfig
 from neurodeploy.data.batches import Batches, Indices, Order
 from neurodeploy.data.dataset import DataSet
 from neurodeploy.errors import UsageError
+from neurodeploy.hw_models import chip as find_chip
 from neurodeploy.snn.adversarial import adversarial_weights
 from neurodeploy.snn.chip_noise import make_perturbation
 from neurodeploy.snn.losses import Losses, classification_loss, records, training_losses
@@ -71,6 +72,7 @@ class TrainingModule(pl.LightningModule):
 
     Attributes:
         history: one row per epoch: losses, accuracies, rate.*, gamma.*, threshold.* and decay.* of every layer.
+        scaled_on: integer inputs on which the scales of `noise.quantize` are chosen; None without it.
     """
 
     def __init__(self, config: ExperimentConfig, network: SpikingNetwork, data: DataSet) -> None:
@@ -81,17 +83,20 @@ class TrainingModule(pl.LightningModule):
         self._start = 0
         self._learning_rate = 0.0
         self._seconds_before, self._clock = 0.0, time.perf_counter()
-        self._scaled_on = data.train.take(slice(_SCALED_ON)).inputs if config.noise.quantize else None
+        self.scaled_on = data.train.take(slice(_SCALED_ON)).inputs if config.noise.quantize else None
         # Not an attribute that is a module, or the state would hold the network twice.
         self._compiled: tuple[Any, ...] = ()
 
-    def on_fit_start(self) -> None:
-        """Memory order, and compilation, on the device that trains."""
-        self._clock = time.perf_counter()
+    def configure_model(self) -> None:
+        """Memory order, and compilation: before several devices lay out the gradients that they share."""
         last = self.config.train.channels_last
-        if self.device.type == "cpu" if last is None else last:
+        if self.trainer.strategy.root_device.type == "cpu" if last is None else last:
             channels_last(self.network)
         self._compiled = (torch.compile(self.network),) if self.config.train.compile else ()
+
+    def on_fit_start(self) -> None:
+        """The clock."""
+        self._clock = time.perf_counter()
 
     def train_dataloader(self) -> DataLoader[Any]:
         """This device's share of the training batches."""
@@ -191,6 +196,8 @@ class TrainingModule(pl.LightningModule):
         """The same back; `checkpoints.check_resumable` has looked at it."""
         self.history, self._sums, self._start = checkpoint["history"], checkpoint["sums"], int(checkpoint["start"])
         self._seconds_before = float(checkpoint.get("seconds", 0.0))
+        if self.config.noise.quantize:
+            find_chip(self.config.noise.quantize)  # a chip of a user's own is known by its name once its file was read
         keep_scales(self.network, checkpoint["scales"])
 
     @property
@@ -207,7 +214,7 @@ class TrainingModule(pl.LightningModule):
     def _perturbation(self, values: torch.Tensor, labels: torch.Tensor, index: int) -> Perturbation | None:
         """The noise of this batch; devices see different chips."""
         noise, number = self.config.noise, index * self.trainer.world_size + self.global_rank
-        drawn = make_perturbation(noise, self.network, self.config.seed, self.current_epoch, number, self._scaled_on)
+        drawn = make_perturbation(noise, self.network, self.config.seed, self.current_epoch, number, self.scaled_on)
         if not noise.adversarial:
             return drawn
 

@@ -135,10 +135,12 @@ def stored_budgets(store: Store) -> list[tuple[dict[str, Any], Budget]]:
     for key, group in table.groupby(common, sort=False):
         named: dict[str, Any] = dict(zip(common, key, strict=True))
         layers = json.loads(about.get(_layers_key(named["network"], named["chip"]), "[]"))
+        if not layers:  # never analysed; its noise may be of a chip's own vocabulary
+            continue
         cells = dict(zip(map(_noise_of, group["parameters"]), group["cell"], strict=True))
         told: list[NoiseModel] = []
         for noise in sorted(cells, key=lambda one: -len(one.active)):
-            if not layers or not noise.active or noise.layers or any(_is_part(noise, of) for of in told):
+            if not noise.active or noise.layers or any(_is_part(noise, of) for of in told):
                 continue
             points = {name: cells.get(point.noise) for name, point in _points(layers, noise).items()}
             if None in points.values():

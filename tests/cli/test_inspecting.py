@@ -29,7 +29,8 @@ def test_json_holds_everything(run: Any, model_file: Path, model: Model) -> None
     assert (outcome.code, outcome.err) == (0, "")
     content = json.loads(outcome.out)
     expected = json.loads(json.dumps(examine(model, "lava").inspection.plain()))
-    assert content == {"fits": True, "warnings": []} | expected
+    scales = {"from": "searched for loihi2 on the model's calibration samples", "trained": False}
+    assert content == {"fits": True, "warnings": [], "scales": scales} | expected
     assert {one["rule"] for one in content["findings"]} == {"L2-WEIGHT-ODD-CONV", "L2-WEIGHT-ODD-DENSE"}
     assert all(one["severity"] == "note" and one["source"] and one["suggestion"] for one in content["findings"])
     assert [row["cores"] for row in content["placement"]["layers"]] == [1, 1, 1]

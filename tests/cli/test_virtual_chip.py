@@ -35,6 +35,11 @@ def test_the_artifact_holds_the_chips_own_numbers(
         "seed": 5,
         "noise": {"mismatch": 0.2, "weight_mismatch": 0.1},
     }
+    # What Lava's simulator takes without a word, and the chip does not, has a name, a layer and a value.
+    warnings = json.loads(outcome.out)["warnings"]
+    different = len(np.unique(own.layers[0].neurons.threshold))
+    shared = f"layer lif1: thresholds in one layer: {different} (limit 1)"
+    assert any(text.startswith(shared) and "[L2-THR-SHARED]" in text for text in warnings) == (target == "lava")
     proof = json.loads(run("run", tmp_path / "out", "--backend", "engine", "--json").out)
     assert (proof["mismatched_spikes"], proof["mismatched_voltages"]) == (0, 0)
     assert all(0.05 < layer["firing_rate"] < 0.95 for layer in proof["layers"] if layer["firing_rate"] is not None)

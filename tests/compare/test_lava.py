@@ -31,3 +31,10 @@ def test_the_reference_on_lavas_spikes_does_as_lava(model: Model, tmp_path: Path
         if layer.fires:
             assert layer.first_rate is not None
             assert 0.05 < layer.first_rate < 0.95
+
+
+def test_the_host_may_weight_the_input(model: Model, tmp_path: Path) -> None:
+    export_model(model, "lava", tmp_path / "out")
+    result = compare_backends(Request(tmp_path / "out", "reference", "lava:host-currents", samples=2))
+    assert (result.by_value, result.excess()) == (True, [])
+    assert result.second.title.startswith("Lava, currents of the input computed by the host")

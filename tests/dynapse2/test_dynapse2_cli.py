@@ -75,6 +75,23 @@ def test_export_and_run(run: Run, model: Path, tmp_path: Path) -> None:
         assert (code, proof["agrees"], proof["samples"]) == (0, True, 8)
 
 
+def test_a_bundle_and_samples_of_a_data_set(run: Run, model: Path, tmp_path: Path) -> None:
+    code, out, _ = run("export", model, "--target", "dynapse2", "--bundle", "-o", tmp_path / "out")
+    assert (code, "bundle" in out) == (0, True)
+    names = {path.name for path in (tmp_path / "out" / "bundle").iterdir()}
+    assert {"run.py", "samna_runner.py", "samna_probe.py", "golden.npz", "dynapsim.npz", "bundle.json"} <= names
+    code, out, _ = run("run", tmp_path / "out", "--data", "digits", "--samples", 100, "--json")
+    proof = json.loads(out)
+    assert (code, proof["samples"], proof["inputs"]) == (0, 100, "100 test samples of digits")
+    assert proof["accuracy"] == proof["engine_accuracy"] > 0.75
+    code, _, err = run("run", tmp_path / "out", "--data", "n-mnist", "--data-root", tmp_path)
+    assert (code, "n-mnist" in err) == (2, True)
+    code, _, err = run("run", tmp_path / "out", "--data-root", tmp_path)
+    assert (code, "name it with --data" in err) == (2, True)
+    code, _, err = run("run", tmp_path / "out", "--profile", tmp_path)
+    assert (code, "has no calibration" in err) == (2, True)
+
+
 def test_run_in_dynapsim(run: Run, model: Path, tmp_path: Path) -> None:
     pytest.importorskip("jax", reason="needs jax: the extra `dynapse2`")
     assert run("export", model, "--target", "dynapse2", "-o", tmp_path / "out", "--json")[0] == 0
@@ -106,7 +123,7 @@ def test_deploy_without_a_board_ends_with_4(run: Run, model: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--bundle",), "--bundle and --virtual-chip"),
+        (("--virtual-chip", 3), "--virtual-chip: not for --target dynapse2"),
         (("--chip", "dynapse3"), "known: dynapse2"),
         (("--bits", 4), "--bits 4"),
     ],

@@ -12,8 +12,9 @@ from dynapse2_networks import float_network
 from neurodeploy.errors import DesignRuleError, UsageError
 from neurodeploy.hw_models.dynapse2 import DYNAPSE2
 from neurodeploy.hw_models.dynapse2_placement import place
+from neurodeploy.ir.channels import flat
 from neurodeploy.ir.populations import PopulationNetwork
-from neurodeploy.quantize_dynapse2 import flat, quantize_dynapse2, troubles
+from neurodeploy.quantize_dynapse2 import quantize_dynapse2, troubles
 from neurodeploy.quantize_dynapse2_build import Setting, build, fit_weights, in_thresholds
 from neurodeploy.quantize_dynapse2_weights import binary, fit
 from neurodeploy.simulate import dynapse2_engine

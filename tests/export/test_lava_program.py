@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from neurodeploy.errors import DesignRuleError, MissingBackendError, NeurodeployError
 from neurodeploy.export import lava, lava_process, netx
+from neurodeploy.importing.net import read_net
 from neurodeploy.ir.arrays import frozen_ints
 from neurodeploy.ir.nodes import Input
 from neurodeploy.ir.program import FixedPointNeurons, Layer, Program
@@ -163,6 +164,49 @@ def test_what_a_net_file_cannot_express(program: Program, expected: str | None, 
     with pytest.raises(DesignRuleError, match=expected):
         netx.write(program, tmp_path / "network.net")
     assert not (tmp_path / "network.net").exists()
+
+
+def hears_itself(forward: Any, back: Any, delay: int = 1) -> Program:
+    """Two neurons behind two inputs that hear themselves `delay` steps later."""
+    both = (dense("input", forward), DenseSynapses("back", "only", frozen_ints(back), delay=delay))
+    layer = Layer("only", (2,), both, neurons((2,)), 1.0)
+    return Program("loihi2", 4, Input((2,)), (layer,), "spike_count")
+
+
+def test_a_recurrent_layer_in_a_net_file_is_read_back(tmp_path: Path) -> None:
+    forward, back = [[90, -51], [127, 64]], [[-128, 33], [7, -2]]
+    for order in (slice(None), slice(None, None, -1)):  # whichever comes first
+        program = hears_itself(forward, back)
+        layer = replace(program.layers[0], synapses=program.layers[0].synapses[order])
+        program = replace(program, layers=(layer,))
+        assert netx.reasons(program) == []
+        netx.write(program, tmp_path / "network.net")
+        with h5py.File(tmp_path / "network.net") as file:
+            assert file["layer/1/type"][0] == b"dense_rec"
+            np.testing.assert_array_equal(file["layer/1/weight"], forward)
+            np.testing.assert_array_equal(file["layer/1/weight_rec"], back)
+        found = read_net(tmp_path / "network.net", 4)
+        assert found.warnings == ()
+        (got,) = found.program.layers
+        assert [(one.source, one.delay, one.weight_exponent) for one in got.synapses] == [
+            ("input", 0, 0),
+            (got.name, 1, 0),
+        ]
+        for one, weight in zip(got.synapses, (forward, back), strict=True):
+            np.testing.assert_array_equal(one.weight, weight)
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        (hears_itself([[1, 2], [3, 4]], [[1, 2], [3, 4]], 2), "recurrent with delays of 0 and 2; netx has 0 and 1"),
+        (hears_itself([[1, 2], [3, 4]], [[-1, 0], [0, 0]]), "no weight is positive"),
+        (hears_itself([[1, 2], [3, 200]], [[1, 2], [3, 4]]), "dense weights beyond -128 to 127"),
+    ],
+)
+def test_what_of_a_recurrent_layer_netx_cannot_express(program: Program, expected: str) -> None:
+    (found,) = netx.reasons(program)
+    assert found.startswith(f"layer only: {expected}")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lava_programs import chain
 from numpy.typing import ArrayLike, NDArray
 
 from neurodeploy import hw_models
@@ -199,12 +200,13 @@ def test_a_net_file_means_the_same_in_netx() -> None:
     check(program, inputs, lava.run(program, inputs))
 
 
-def test_an_exported_folder_runs_without_neurodeploy(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--host-currents"]])
+def test_an_exported_folder_runs_without_neurodeploy(options: list[str], tmp_path: Path) -> None:
     program = branching_program()
     lava.write(program, tmp_path)
     inputs = images(program, 2, seed=1)
     np.save(tmp_path / "inputs.npy", inputs)
-    command = [*lava_process.interpreter(), str(tmp_path / "lava_worker.py"), str(tmp_path)]
+    command = [*lava_process.interpreter(), str(tmp_path / "lava_worker.py"), *options, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     left = {path.name for path in tmp_path.iterdir()}
@@ -244,3 +246,38 @@ def test_lavas_own_python_runs_it_in_process_and_again(tmp_path: Path) -> None:
     for turn in (0, 1):
         with np.load(tmp_path / f"turn-{turn}.npz", allow_pickle=False) as result:
             check(program, inputs[:, turn:], lava.recording(program, result))
+
+
+def test_a_recurrent_layer_means_the_same_in_netx() -> None:
+    b = Builder(9)
+    layers = [
+        b.layer("a", (12,), b.dense("input", 12, 20), b.dense("a", 12, 12, delay=1), threshold=150),
+        b.layer("b", (5,), b.dense("a", 5, 12), threshold=120),
+    ]
+    for index, layer in enumerate(layers):
+        assert isinstance(layer.neurons, FixedPointNeurons)
+        bias = frozen_ints(b.rng.integers(-9, 20, layer.shape))
+        layers[index] = replace(layer, neurons=replace(layer.neurons, bias_mantissa=bias, bias_exponent=6))
+    program = Program("loihi2", 6, Input((20,), 1.0, 1), tuple(layers), "spike_count")
+    assert netx.reasons(program) == []
+    inputs = images(program, 3, moving=True)
+    check(program, inputs, lava.run_netx(program, inputs))
+
+
+def test_currents_that_the_host_computes_give_the_same(lively_case: Case) -> None:
+    """Graded pixels with geometry, spikes with delays of their own, and an input that is held back."""
+    seen = []
+    for index, kind in enumerate(("conv", "residual", "dense")):
+        _, program, inputs = lively_case(np.random.default_rng(20 + index), kind, "loihi2", bits=(8, 4, 1)[index])
+        check(program, inputs, lava.run_host_currents(program, inputs))
+        seen.append(program.input.bits)
+    assert seen == [8, 4, 1]
+    rng = np.random.default_rng(5)
+    first = DenseSynapses(
+        "w1", "input", frozen_ints(rng.integers(-60, 100, (8, 12))), 1, 1, frozen_ints(rng.integers(0, 3, (8, 12)))
+    )
+    geometry = ConvSynapses("w", "input", frozen_ints(rng.integers(-40, 70, (4, 1, 2, 3))), (2, 1), (1, 0), (1, 2), 2)
+    for synapses, node, shape in ((first, Input((12,), 1.0, 1), (8,)), (geometry, Input((2, 7, 9), 1.0, 3), (4, 4, 5))):
+        program = chain(synapses, shape, node)
+        moving = rng.integers(0, 2**node.bits, (program.steps, 3, *node.shape))
+        check(program, moving, lava.run_host_currents(program, moving))

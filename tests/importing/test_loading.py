@@ -46,6 +46,9 @@ def test_an_artifact_says_its_own_steps(tmp_path: Path) -> None:
             load_program(tmp_path, **options)
     with pytest.raises(FileFormatError, match="not an artifact"):
         load_program(tmp_path)
+    (tmp_path / "graph.nir").write_bytes(b"x")
+    with pytest.raises(FileFormatError, match=r"graph\.nir: the folder of an artifact or a \.net file is expected"):
+        load_program(tmp_path / "graph.nir")
     with pytest.raises(FileFormatError, match="there is no such file"):
         load_program(tmp_path / "absent.net", 3)
 

@@ -174,6 +174,23 @@ def test_a_convolutions_delay_is_ignored_with_a_warning(tmp_path: Path) -> None:
     assert read_net(write_net(tmp_path / "n.net", put_in(1, 3, 4), silent), T).warnings == ()
 
 
+def test_entries_that_netx_does_not_read_are_named(tmp_path: Path) -> None:
+    """As Lava swallows `LIF(bias=1000)`: the bias of neurons is the layer's own entry."""
+    layer = dense(W, cuba(bias=1000), weights=W)
+    plain = read_net(write_net(tmp_path / "p.net", put_in(3), dense(W, cuba())), T)
+    found = read_net(write_net(tmp_path / "n.net", put_in(3, colour=1), layer), T)
+    assert found.warnings == (
+        "layer 0 (input): 'colour': netx reads no such entry, and it has no effect",
+        "layer 1 (dense): 'neuron/bias', 'weights': netx reads no such entry, and it has no effect",
+    )
+    assert not found.program.layers[0].neurons.bias.any()
+    assert np.array_equal(found.program.layers[0].synapses[0].weight, plain.program.layers[0].synapses[0].weight)
+    many = dense(W, cuba()) | {f"x{index}ä": 1 for index in range(9)}
+    (warning,) = read_net(write_net(tmp_path / "m.net", put_in(3), many), T).warnings
+    assert warning.isascii()
+    assert "and 4 more: netx reads" in warning
+
+
 def test_plain_files_bring_no_warnings(tmp_path: Path) -> None:
     assert read_net(write_net(tmp_path / "n.net", put_in(3), dense(W, cuba(wgtExp=0))), T).warnings == ()
 

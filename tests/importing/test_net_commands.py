@@ -9,8 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from importing.slayer_files import conv, cuba, dense, flatten, put_in, write_net
+from numpy.typing import NDArray
 from writers import write_npz
 
+from neurodeploy.importing.loading import random_inputs
+from neurodeploy.importing.net import read_net
+from neurodeploy.ir.program import Program
+from neurodeploy.simulate import reference
+
+Array = NDArray[Any]
 RNG = np.random.default_rng(0)
 
 
@@ -39,6 +46,47 @@ def test_inspect_says_whether_it_fits(run: Any, net: Path, tmp_path: Path) -> No
     assert "bias mantissa: 5000 (limit -4096 to 4095)" in outcome.err
     assert "warning: layer 1 (dense): 1 of 3 values of weight are not whole numbers" in outcome.err
     assert run("inspect", net, "--target", "rockpool", "--steps", 8).code == 3
+
+
+def test_energy_is_counted_on_random_integers_or_on_data(run: Any, net: Path, tmp_path: Path) -> None:
+    words = ("inspect", net, "--target", "lava", "--steps", 8, "--energy", "--json")
+    program = read_net(net, 8, 1).program
+    mine = np.load(tmp_path / "mine.npz")["test_samples"][:7]
+    chosen = (
+        ((), random_inputs(program, 16), "16 samples of random integers, seed 0"),
+        (("--samples", 5), random_inputs(program, 5), "5 samples of random integers, seed 0"),
+        (
+            ("--data", tmp_path / "mine.npz", "--samples", 7),
+            (mine >= 128)[:, None],
+            f"7 test samples of {tmp_path / 'mine.npz'}",
+        ),
+    )
+    for options, inputs, what in chosen:
+        outcome = run(*words, *options)
+        assert outcome.code == 0, outcome
+        energy = json.loads(outcome.out)["energy"]
+        assert energy["inputs"] == what
+        shown = np.broadcast_to(np.asarray(inputs, int), (8, *inputs.shape)) if inputs.ndim == 4 else inputs
+        assert energy["events"][0]["count_low"] == pytest.approx(operations(program, shown))
+    outcome = run(*words[:-1], "--samples", 5)
+    assert "inputs: 5 samples of random integers, seed 0" in outcome.out
+    assert "neurons on 5 samples of random integers, seed 0" in outcome.out
+
+
+def operations(program: Program, inputs: Array) -> float:
+    """Synapses with a weight that is not zero, of every event, per sample: tap by tap."""
+    conv, dense = (layer.synapses[0] for layer in program.layers)
+    spikes = reference.run(program, inputs).spikes[program.layers[0].name]
+    assert 0.05 < spikes.mean() < 0.95
+    padded = np.pad(inputs[:, :, 0], ((0, 0), (0, 0), (1, 1), (1, 1)))
+    total = 0
+    for output in range(2):
+        for row in range(3):
+            for column in range(3):
+                if conv.weight[output, 0, row, column]:
+                    total += int(padded[:, :, row : row + 6, column : column + 6].sum())
+    total += int((spikes.reshape(8, -1, 72) @ (dense.weight != 0).T.astype(int)).sum())
+    return total / inputs.shape[1]
 
 
 @pytest.mark.lava
@@ -75,9 +123,19 @@ def test_what_is_missing_or_too_much_is_one_line(run: Any, net: Path, model_file
         (("sweep", model_file, *data, *study), "--data: only for .net files"),
         (("calibrate", model_file, "--input-bits", 2, *study), "--input-bits: only for .net files"),
         (("sweep", net, *data, "--steps", 3, "--encoding", "loud", *study), "unknown encoding"),
-        (("inspect", model_file, "--target", "lava", "--steps", 3), "--steps 3: only for a .net file"),
+        (("inspect", model_file, "--target", "lava", "--steps", 3), "--steps: only for a .net file"),
         (("inspect", net, "--target", "lava"), "give --steps"),
-        (("inspect", net, "--target", "lava", "--steps", 3, "--load"), "need a model.pt"),
+        (
+            ("inspect", net, "--target", "lava", "--steps", 3, "--load"),
+            "a .net file holds integers alone",
+        ),
+        (("inspect", net, "--target", "lava", "--steps", 3, "--chip", "loihi2"), "holds Loihi 2's integers already"),
+        (("inspect", net, "--target", "lava", "--steps", 3, "--search-scales"), "holds Loihi 2's integers already"),
+        (("inspect", net, "--target", "lava", "--steps", 3, "--encoding", "rate"), "name it with --data"),
+        (("inspect", net, "--target", "lava", "--steps", 3, "--data-root", tmp_path), "name it with --data"),
+        (("inspect", model_file, "--target", "lava", *data), "--data: only for a .net file"),
+        (("inspect", model_file, "--target", "lava", "--samples", 3), "--samples: only for a .net file"),
+        (("inspect", model_file, "--target", "lava", "--encoding", "rate"), "--encoding: only for a .net file"),
     ):
         outcome = run(*words)
         assert (outcome.code, outcome.out) == (2, ""), outcome

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neurodeploy.deployment import export_model, prove
+from neurodeploy.deployment import export_model
 from neurodeploy.errors import FileFormatError, UsageError
 from neurodeploy.export.target import Target
 from neurodeploy.hw_models.noise import NoiseModel
+from neurodeploy.proof import prove
 from neurodeploy.report.collect import collect, recovered
 from neurodeploy.report.page import write_report
 from neurodeploy.simulate import engine

@@ -15,8 +15,9 @@ from neurodeploy.ir.nodes import CubaLIF, Input
 from neurodeploy.ir.to_populations import to_populations
 from neurodeploy.quantize import quantize
 from neurodeploy.simulate import populations, reference
-from neurodeploy.snn.currents import CurrentLIFNeurons, FireSeveral, RecurrentCurrentLIFNeurons
+from neurodeploy.snn.currents import CurrentLIFNeurons, RecurrentCurrentLIFNeurons
 from neurodeploy.snn.networks import build
+from neurodeploy.snn.recurrent import FireSeveral
 from neurodeploy.snn.surrogate import Surrogate
 from neurodeploy.snn.trace import trace
 

@@ -176,6 +176,12 @@ def test_flipped_bytes_give_one_kind_of_error_or_a_model(path: Path) -> None:
     assert refused > 20
 
 
+def test_an_hdf5_file_is_told_where_it_belongs(tmp_path: Path) -> None:
+    (tmp_path / "graph.nir").write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 100)
+    with pytest.raises(FileFormatError, match=r"graph\.nir: an HDF5 file, .* `neurodeploy import .*graph\.nir --data"):
+        load_model(tmp_path / "graph.nir")
+
+
 class Bomb:
     """Makes a folder when it is unpickled."""
 

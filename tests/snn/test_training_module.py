@@ -249,19 +249,31 @@ def test_the_test_split_is_measured_each_epoch_only_where_that_is_asked_for(
     assert got.history[got.epoch - 1]["test_accuracy"] == pytest.approx(accuracy(got.network, data.test))
 
 
-def test_two_processes_train_as_one_with_batches_twice_the_size(tmp_path: Path, tiny_data: DataSet) -> None:
-    """Without batch norm, and with plain gradient descent, the mean of two devices' gradients is one's."""
+@pytest.mark.parametrize(
+    ("shape", "network"),
+    [((12,), {"kind": "mlp", "hidden": [8]}), ((1, 8, 8), {"channels": [4, 6], "hidden": []})],
+    ids=["mlp", "convnet"],
+)
+def test_two_processes_train_as_one_with_batches_twice_the_size(
+    tmp_path: Path, tiny_data: DataSet, shape: tuple[int, ...], network: dict[str, Any]
+) -> None:
+    """Without batch norm, and with plain gradient descent, the mean of two devices' gradients is one's.
+
+    The convolutions are in channels last, an order that the devices have to agree on before they share gradients.
+    """
     rng = np.random.default_rng(0)
-    splits = [Split(rng.integers(0, 2, (16, 12), dtype=np.uint8), np.arange(16) % 3) for _ in range(2)]
-    data = DataSet("noise", Input((12,), 1.0, 1), 3, *splits, tiny_data.train)
+    splits = [Split(rng.integers(0, 2, (16, *shape), dtype=np.uint8), np.arange(16) % 3) for _ in range(2)]
+    data = DataSet("noise", Input(shape, 1.0, 1), 3, *splits, tiny_data.train)
     content: dict[str, Any] = {
-        "network": {"kind": "mlp", "hidden": [8], "norm": "none", "steps": 2, "threshold": 0.1},
+        "network": {"norm": "none", "steps": 2, "threshold": 0.1} | network,
         "train": {"optimizer": "sgd", "schedule": "constant", "learning_rate": 0.1, "potential_weight": 0, "epochs": 2},
     }
     got = {}
     for devices in (1, 2):
         content["train"] |= {"devices": devices, "batch_size": 8 // devices, "accelerator": "cpu"}
         got[devices] = train(parse_config(content), data, tmp_path / str(devices), progress=False)
+    rates = [value for name, value in got[1].history[-1].items() if name.startswith("rate.")]
+    assert all(0.05 < rate < 0.95 for rate in rates), rates
     one, two = got[1].network.state_dict(), got[2].network.state_dict()
     for name, part in one.items():
         torch.testing.assert_close(two[name], part, rtol=1e-4, atol=1e-6, msg=name)

@@ -15,6 +15,8 @@ from neurodeploy.config import load_config
 from neurodeploy.errors import DesignRuleError, FileFormatError, MissingBackendError, NeurodeployError, UsageError
 from neurodeploy.experiment import train_model
 from neurodeploy.export import xylo as vendor
+from neurodeploy.export.xylo_folder import load_xylo
+from neurodeploy.simulate import xylo as reference
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +111,22 @@ def test_a_chip_can_be_the_target(model: Path, tmp_path: Path, capsys: pytest.Ca
             command.deploy_xylo(tmp_path / "out", target, None, record, "none", None)
     with pytest.raises(FileFormatError, match="result"):
         command.import_xylo(tmp_path, tmp_path / "out")
+
+
+def test_samples_of_a_data_set(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command.export_xylo(model, None, tmp_path / "out", False, True)
+    rows = str(model.with_name("rows.npz"))
+    capsys.readouterr()
+    command.run_xylo(tmp_path / "out", "engine", 40, None, True, rows)
+    proof = json.loads(capsys.readouterr().out)
+    assert (proof["samples"], proof["inputs"]) == (40, f"40 test samples of {rows}")
+    with np.load(rows) as stored:
+        shown, labels = stored["test_samples"][:40].transpose(1, 0, 2), stored["test_labels"][:40]
+    decided = reference.run(load_xylo(tmp_path / "out").network, shown).decisions
+    assert proof["accuracy"] == proof["reference_accuracy"] == (decided == labels).mean() > 0
+    command.run_xylo(tmp_path / "out", "engine", None, None, False, rows)
+    assert "60 test samples" in capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"--data digits: samples of shape .*, the network takes \(6,\)"):
+        command.run_xylo(tmp_path / "out", "engine", None, None, True, "digits")
+    with pytest.raises(UsageError, match="name it with --data"):
+        command.run_xylo(tmp_path / "out", "engine", None, None, True, None, "folder")

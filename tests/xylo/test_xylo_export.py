@@ -88,7 +88,7 @@ def rewritten(folder: Path, change: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda m: m.update(format="other"), "not the manifest of a Xylo artifact"),
+        (lambda m: m.update(format="other"), "not a neurodeploy-xylo manifest"),
         (lambda m: m.update(version=2), "version 2, this program reads 1"),
         (lambda m: m.pop("network"), "network is missing"),
         (lambda m: m.update(chip=3), "chip is missing or not a str"),
@@ -96,11 +96,11 @@ def rewritten(folder: Path, change: Any) -> None:
         (lambda m: m["network"].update(steps="9"), "steps: an integer is expected, this is a str"),
         (lambda m: m["network"].update(steps=True), "an integer is expected, this is a bool"),
         (lambda m: m["network"].update(latency=10**9), "golden output_spikes"),
-        (lambda m: m["network"].update(readout=[]), "readout a text"),
+        (lambda m: m["network"].update(readout=[]), "readout must be a text"),
         (lambda m: m["network"].update(readout="sum"), "membrane and spike_count"),
         (lambda m: m["network"].update(blocks=[["a", 0]]), "a name and three integers"),
         (lambda m: m["network"].update(blocks=[["a", 0, 999999999, 0]]), "without gaps"),
-        (lambda m: m["network"]["input"].update(scale=True), "scale must be a number"),
+        (lambda m: m["network"]["input"].update(scale=True), "input.scale: a number is expected"),
         (lambda m: m["network"]["input"].update(shape=[10**12]), "channels"),
         (lambda m: m["network"].pop("input"), "not a valid Xylo artifact"),
     ],
