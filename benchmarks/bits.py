@@ -41,7 +41,7 @@ from neurodeploy.snn.model_file import Model, load_model, make_model, save_model
 from neurodeploy.snn.rounding import kept_scales, rounding
 from neurodeploy.snn.spiking_network import SpikingNetwork
 from neurodeploy.snn.train import accuracy
-from neurodeploy.snn.trained_scales import quantize_model, trained_scales
+from neurodeploy.snn.trained_scales import quantize_model, trained_rounding, trained_scales
 
 BITS = (8, 6, 4, 3, 2)
 SETTINGS = ["network.channels=[8,16]", "network.steps=4", "train.threads=1"]
@@ -88,7 +88,7 @@ def aware(start: Model, data: DataSet, bits: int, epochs: int, judged: Split, pa
             schedule.step()
         kept = kept_scales(network)
         assert kept is not None  # it was rounded
-        scales = trained_scales(network, chip, kept, calibration)
+        scales = trained_scales(trained_rounding(network, chip, kept, calibration).scales)
         save_model(make_model(network, config, data, {}, [], scales), path)
         program = quantize_model(load_model(path), find_chip(chip)).program
         found = decided(program, judged)

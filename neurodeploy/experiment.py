@@ -11,6 +11,7 @@ from neurodeploy.data.sources import load_data_set
 from neurodeploy.errors import UsageError
 from neurodeploy.snn.model_file import Model, make_model, save_model
 from neurodeploy.snn.train import accuracy, train
+from neurodeploy.snn.trained_scales import trained_scales
 
 # Said wherever that figure stands.
 BEST_ON_TEST = "highest test accuracy of all epochs: selected on the test set, not a test accuracy"
@@ -28,10 +29,12 @@ def train_model(config: ExperimentConfig, output: Path, resume: bool = False, pr
         raise UsageError(f"-o {output}: is a folder; name a file, as in {output / 'model.pt'}")
     data = load_data(config)
     trained = train(config, data, output.with_name(f"{output.name}.checkpoints"), resume, progress)
+    batch_size, rounding = 2 * config.train.batch_size, trained.rounding
     metrics: dict[str, Any] = {
         "data_set": data.name,
-        "test_accuracy": accuracy(trained.network, data.test, 2 * config.train.batch_size, trained.device),
+        "test_accuracy": accuracy(trained.network, data.test, batch_size, trained.device, rounding),
         "validation_accuracy": trained.validation_accuracy,
+        "rounded_for": config.noise.quantize,
         "epoch": trained.epoch,
         "epochs": len(trained.history),
         "selection": "lowest validation loss",
@@ -45,6 +48,7 @@ def train_model(config: ExperimentConfig, output: Path, resume: bool = False, pr
         metrics["best_on_test_accuracy"] = best["test_accuracy"]
         metrics["best_on_test_epoch"] = int(best["epoch"])
         metrics["best_on_test_selection"] = BEST_ON_TEST
-    model = make_model(trained.network, config, data, metrics, trained.history, trained.scales)
+    scales = None if rounding is None else trained_scales(rounding.scales)
+    model = make_model(trained.network, config, data, metrics, trained.history, scales)
     save_model(model, output)
     return model

@@ -21,11 +21,12 @@ from neurodeploy.data.dataset import DataSet, Split, check_splits
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.snn import checkpoints, memory
 from neurodeploy.snn.checkpoints import Checkpoint, InterruptedTrainingError, Interruption, load_checkpoint
+from neurodeploy.snn.fake_quant import FakeQuant
 from neurodeploy.snn.losses import check_potential_layers
 from neurodeploy.snn.monitor import EpochLog, make_loggers
 from neurodeploy.snn.networks import build
-from neurodeploy.snn.spiking_network import SpikingNetwork
-from neurodeploy.snn.trained_scales import TrainedScales, trained_scales
+from neurodeploy.snn.spiking_network import Perturbation, SpikingNetwork
+from neurodeploy.snn.trained_scales import trained_rounding
 from neurodeploy.snn.training_module import TrainingModule
 
 
@@ -35,7 +36,7 @@ class Trained:
 
     Attributes:
         device: what it was trained on; the network itself is on the CPU.
-        scales: of the rounding of a chip that it was trained with, if any.
+        rounding: of the chip of `noise.quantize`, with which its validation accuracy was measured; None without.
     """
 
     network: SpikingNetwork
@@ -44,7 +45,7 @@ class Trained:
     epoch: int
     device: torch.device
     seconds: float
-    scales: TrainedScales | None
+    rounding: FakeQuant | None
 
 
 def train(
@@ -104,16 +105,22 @@ def train(
     network.load_state_dict({name.removeprefix(checkpoints.PREFIX): part for name, part in best["state_dict"].items()})
     end = load_checkpoint(last)
     device, seconds = trainer.strategy.root_device, float(end.get("seconds", 0.0))
-    network, rounded, scales = network.eval(), config.noise.quantize, None
-    if rounded:
-        scales = trained_scales(network, rounded, best["scales"], module.scaled_on)
+    network, chip, rounding = network.eval(), config.noise.quantize, None
+    if chip:
+        rounding = trained_rounding(network, chip, best["scales"], module.scaled_on)
     epoch, validation = int(chosen["epoch"]), chosen["validation_accuracy"]
-    return Trained(network, end["history"], validation, epoch, device, seconds, scales)
+    return Trained(network, end["history"], validation, epoch, device, seconds, rounding)
 
 
 @torch.no_grad()
-def accuracy(network: SpikingNetwork, split: Split, batch_size: int = 500, device: torch.device | None = None) -> float:
-    """Fraction of correct decisions of the float network in evaluation mode; computed on `device`, or where it is."""
+def accuracy(
+    network: SpikingNetwork,
+    split: Split,
+    batch_size: int = 500,
+    device: torch.device | None = None,
+    rounding: Perturbation | None = None,
+) -> float:
+    """Fraction of correct decisions in evaluation mode, as float or rounded; computed on `device`, or where it is."""
     home = next(network.parameters()).device
     device = device or home
     network.eval().to(device)
@@ -121,7 +128,7 @@ def accuracy(network: SpikingNetwork, split: Split, batch_size: int = 500, devic
     for start in range(0, len(split), batch_size):
         part = split.take(slice(start, start + batch_size))
         values = torch.from_numpy(part.inputs).to(device).float() * network.input.scale
-        decided = network(values).logits.argmax(dim=1)
+        decided = network(values, perturbation=rounding).logits.argmax(dim=1)
         correct += int((decided == torch.from_numpy(part.labels).to(device)).sum())
     network.to(home)
     return correct / len(split)

@@ -22,7 +22,7 @@ from neurodeploy.ir.network import Network
 from neurodeploy.ir.nodes import FIRING
 from neurodeploy.ir.program import Program
 from neurodeploy.quantize import quantize
-from neurodeploy.snn.fake_quant import Scales
+from neurodeploy.snn.fake_quant import FakeQuant, Scales
 from neurodeploy.snn.rounding import keep_scales, rounding
 from neurodeploy.snn.spiking_network import SpikingNetwork
 from neurodeploy.snn.trace import trace
@@ -110,10 +110,10 @@ def _why_searched(kept: TrainedScales | None, wanted: str | None, chip: ChipMode
     return f"{searched}; training rounded for another chip, {kept} (--chip {wanted} exports what was trained)"
 
 
-def trained_scales(
+def trained_rounding(
     network: SpikingNetwork, chip_name: str, kept: Mapping[str, Any], calibration: NDArray[Any] | None
-) -> TrainedScales:
-    """The scales at which the next forward pass of training would round a network.
+) -> FakeQuant:
+    """The rounding that the next forward pass of training would go through.
 
     Args:
         network: after training, with the batch norms' statistics of its epoch; they are left in evaluation mode.
@@ -124,10 +124,14 @@ def trained_scales(
     Raises:
         DesignRuleError: where the chip cannot hold the network at any scale.
     """
-    chip = hw_models.chip(chip_name)  # first: a chip of a user's own is known by its name once its file was read
+    hw_models.chip(chip_name)  # first: a chip of a user's own is known by its name once its file was read
     keep_scales(network, dict(kept))
-    scales = rounding(network, chip_name, int(kept["epoch"]), 1, calibration).scales
-    return TrainedScales(_base(chip), chip.weight_bits, dict(scales.thresholds), dict(scales.fixed))
+    return rounding(network, chip_name, int(kept["epoch"]), 1, calibration)
+
+
+def trained_scales(scales: Scales) -> TrainedScales:
+    """As they are kept in a model file."""
+    return TrainedScales(_base(scales.chip), scales.chip.weight_bits, dict(scales.thresholds), dict(scales.fixed))
 
 
 def encode_scales(scales: TrainedScales) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from neurodeploy.snn.memory_order import channels_last
 from neurodeploy.snn.monitor import check_gradients, layer_figures, read_losses
 from neurodeploy.snn.optimise import make_optimizer, make_schedule
 from neurodeploy.snn.perturb import combine
-from neurodeploy.snn.rounding import keep_scales, kept_scales
+from neurodeploy.snn.rounding import keep_scales, kept_scales, rounding
 from neurodeploy.snn.spiking_network import Output, Perturbation, SpikingNetwork
 
 _DRAWS = 3  # what random numbers of a batch are for; `data.batches` has 1 and 2
@@ -86,6 +86,7 @@ class TrainingModule(pl.LightningModule):
         self.scaled_on = data.train.take(slice(_SCALED_ON)).inputs if config.noise.quantize else None
         # Not an attribute that is a module, or the state would hold the network twice.
         self._compiled: tuple[Any, ...] = ()
+        self._rounding: Perturbation | None = None
 
     def configure_model(self) -> None:
         """Memory order, and compilation: before several devices lay out the gradients that they share."""
@@ -147,10 +148,15 @@ class TrainingModule(pl.LightningModule):
         super().optimizer_step(*args, **options)
         self.network.keep_positive()
 
+    def on_validation_epoch_start(self) -> None:
+        """The rounding of `noise.quantize` for the weights that are judged: what would be exported now."""
+        chip = self.config.noise.quantize
+        self._rounding = rounding(self.network, chip, self.current_epoch, 1, self.scaled_on) if chip else None
+
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int, dataloader_idx: int = 0) -> None:
         """Adds up what `on_validation_epoch_end` reports."""
         values, labels = batch
-        output = self._network(values)
+        output = self._network(values, False, self._rounding)
         correct = (output.logits.argmax(dim=1) == labels).double().mean()
         if dataloader_idx == 1:
             self._add(f"{_TEST}accuracy", float(correct), len(labels))

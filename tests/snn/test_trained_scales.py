@@ -17,18 +17,19 @@ from neurodeploy import hw_models
 from neurodeploy.config import load_config
 from neurodeploy.deployment import examine, export_model
 from neurodeploy.errors import DesignRuleError, FileFormatError
-from neurodeploy.experiment import train_model
+from neurodeploy.experiment import load_data, train_model
 from neurodeploy.hw_models import chip, own_chip
 from neurodeploy.ir.artifact import load_artifact
 from neurodeploy.ir.program import Program
 from neurodeploy.quantize import quantize
 from neurodeploy.simulate import reference
+from neurodeploy.simulate.engine import run_chips
 from neurodeploy.snn import rounding
 from neurodeploy.snn.fake_quant import FakeQuant, Scales
 from neurodeploy.snn.model_file import Model, load_model
 from neurodeploy.snn.spiking_network import SpikingNetwork
 from neurodeploy.snn.trace import trace
-from neurodeploy.snn.trained_scales import TrainedScales, quantize_model, trained_scales
+from neurodeploy.snn.trained_scales import TrainedScales, quantize_model, trained_rounding, trained_scales
 
 CHIP = "loihi2@3"
 SETTINGS = {"network.channels": [3], "network.hidden": 12, "network.steps": 3, "train.epochs": 2, "seed": 3}
@@ -83,11 +84,36 @@ def stored(program: Program) -> dict[str, Any]:
     return {one.name: one.weight for layer in program.layers for one in layer.synapses}
 
 
+def test_the_accuracies_told_are_those_of_what_is_exported(model: Model) -> None:
+    assert model.metrics["rounded_for"] == CHIP
+    program, data = quantize_model(model, chip(CHIP)).program, load_data(model.config)
+    labels = data.validation.labels
+    for name, split in (("validation", data.validation), ("test", data.test)):
+        right = float(np.mean(run_chips([program], split.inputs).decisions[0] == split.labels))
+        ties = 3 / len(split)  # of coarse potentials, decided by single precision's last bit
+        assert right == pytest.approx(model.metrics[f"{name}_accuracy"], abs=ties)
+    # The loss that chose the epoch is that of the rounded network; the float one has another.
+    network, kept = model.network, model.scales
+    assert isinstance(network, SpikingNetwork)
+    assert kept is not None
+    values = torch.from_numpy(data.validation.inputs).float() * network.input.scale
+    fake = FakeQuant(network, Scales(chip(CHIP), kept.thresholds, kept.fixed))
+    with torch.no_grad():
+        rounded, exact = (
+            float(nn.functional.cross_entropy(network(values, perturbation=one).logits, torch.from_numpy(labels)))
+            for one in (fake, None)
+        )
+    told = model.history[model.metrics["epoch"] - 1]["validation_loss"]
+    assert told == pytest.approx(rounded, rel=1e-4)
+    assert abs(exact - rounded) > 1e-2 * rounded
+
+
 def test_the_exported_codes_are_those_of_trainings_forward_pass(
     trained: tuple[Path, list[FakeQuant]], model: Model, tmp_path: Path
 ) -> None:
-    batches = (len(trained[1]) - 1) // 2  # of an epoch; the last rounding is of the finished network
-    during = trained[1][model.metrics["epoch"] * batches - 1]  # of the last batch of the epoch that was taken
+    # Of an epoch: every batch's, and the validation's. The last of all is of the finished network.
+    roundings = (len(trained[1]) - 1) // 2
+    during = trained[1][model.metrics["epoch"] * roundings - 1]
     export_model(model, "lava", tmp_path / "out", CHIP)
     artifact = load_artifact(tmp_path / "out")
     assert artifact.facts["scales"] == {"from": f"those of training with the rounding of {CHIP}", "trained": True}
@@ -183,12 +209,12 @@ def test_training_without_rounding_keeps_nothing_and_says_nothing(settled_model:
 
 def test_weights_that_outgrew_their_scale_get_another_as_in_training(model: Model) -> None:
     network, kept = copy.deepcopy(model.network), {"epoch": 1, "chip": CHIP, **parts(model.scales)}
-    same = trained_scales(network, CHIP, kept, model.calibration.inputs)
+    same = trained_scales(trained_rounding(network, CHIP, kept, model.calibration.inputs).scales)
     assert same == model.scales
     assert isinstance(network, SpikingNetwork)
     with torch.no_grad():
         network.layers["linear3"].bias[0] = 1e4
-    grown = trained_scales(network, CHIP, kept, model.calibration.inputs)
+    grown = trained_scales(trained_rounding(network, CHIP, kept, model.calibration.inputs).scales)
     assert model.scales is not None
     assert grown.fixed["readout"] > 10 * model.scales.fixed["readout"]
     scales = Scales(chip(CHIP), grown.thresholds, grown.fixed)
