@@ -141,7 +141,7 @@ def test_train_writes_a_model_that_exports(run: Any, tmp_path: Path) -> None:
     assert content["model"] == str(path)
     assert 0 <= content["test_accuracy"] <= 1
     outcome = run("export", path, "--target", "lava", "-o", tmp_path / "lava", "--json")
-    assert set(parsed(outcome)) == {"folder", "files", "omitted", "warnings"}
+    assert set(parsed(outcome)) == {"folder", "files", "omitted", "scales", "warnings"}
 
 
 def test_presets_are_listed_and_lie_under_everything_else(run: Any, tmp_path: Path) -> None:
