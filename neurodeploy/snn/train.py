@@ -98,7 +98,7 @@ def train(
         except SystemExit as error:  # Lightning's answer to Ctrl-C with several devices
             raise InterruptedTrainingError("interrupted; --resume goes on from the last finished epoch") from error
         except ProcessRaisedException as error:
-            raise NeurodeployError(f"training on several devices: {str(error).strip().splitlines()[-1]}") from error
+            raise _of_a_device(str(error)) from error
     best = load_checkpoint(folder / checkpoints.BEST)
     chosen = best["history"][-1]
     network = build(config.network, data.input, data.classes)
@@ -110,6 +110,15 @@ def train(
         rounding = trained_rounding(network, chip, best["scales"], module.scaled_on)
     epoch, validation = int(chosen["epoch"]), chosen["validation_accuracy"]
     return Trained(network, end["history"], validation, epoch, device, seconds, rounding)
+
+
+def _of_a_device(trace: str) -> NeurodeployError:
+    """The error of one of several devices, of which only its printed trace is left."""
+    last = trace.strip().splitlines()[-1]
+    kind, _, told = last.partition(": ")
+    if kind == f"{UsageError.__module__}.{UsageError.__name__}":
+        return UsageError(told)
+    return NeurodeployError(f"training on several devices: {last}")
 
 
 @torch.no_grad()

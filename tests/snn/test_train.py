@@ -14,10 +14,10 @@ import torch
 
 from neurodeploy.config import ExperimentConfig
 from neurodeploy.data.dataset import DataSet, Split
-from neurodeploy.errors import UsageError
+from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.snn.checkpoints import LAST
 from neurodeploy.snn.neurons import SMALLEST_GAMMA, SMALLEST_THRESHOLD
-from neurodeploy.snn.train import Trained, accuracy, train
+from neurodeploy.snn.train import Trained, _of_a_device, accuracy, train
 from neurodeploy.snn.training_module import TrainingModule
 
 MakeConfig = Callable[..., ExperimentConfig]
@@ -274,3 +274,16 @@ def test_training_takes_the_threads_it_is_given_and_gives_them_back(
     train(tiny_config(train={"epochs": 1, "threads": asked}), tiny_data, tmp_path, progress=False)
     assert during == [seen]
     assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(
+    ("last", "kind", "told"),
+    [
+        ("neurodeploy.errors.UsageError: epoch 1, batch 2: layer lif1: not finite", UsageError, "epoch 1, batch 2: "),
+        ("RuntimeError: out of memory", NeurodeployError, "training on several devices: RuntimeError: out of memory"),
+    ],
+)
+def test_the_error_of_one_of_several_devices_keeps_its_kind(last: str, kind: type, told: str) -> None:
+    error = _of_a_device(f"\n\n-- Process 1 terminated with the following error:\nTraceback\n  File\n{last}\n")
+    assert type(error) is kind
+    assert str(error).startswith(told)
