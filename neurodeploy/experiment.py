@@ -34,7 +34,6 @@ def train_model(config: ExperimentConfig, output: Path, resume: bool = False, pr
         "data_set": data.name,
         "test_accuracy": accuracy(trained.network, data.test, batch_size, trained.device, rounding),
         "validation_accuracy": trained.validation_accuracy,
-        "rounded_for": config.noise.quantize,
         "epoch": trained.epoch,
         "epochs": len(trained.history),
         "selection": "lowest validation loss",
@@ -43,6 +42,8 @@ def train_model(config: ExperimentConfig, output: Path, resume: bool = False, pr
         "validation_images": len(data.validation),
         "test_images": len(data.test),
     }
+    if rounding is not None:
+        metrics["rounded_for"] = config.noise.quantize
     if config.train.report_best_on_test:
         best = max(trained.history, key=lambda row: row["test_accuracy"])
         metrics["best_on_test_accuracy"] = best["test_accuracy"]

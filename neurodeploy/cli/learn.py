@@ -51,7 +51,7 @@ def train(
         print_json({"model": str(output), **metrics})
         return
     print_table([{"split": name, "accuracy": metrics[f"{name}_accuracy"]} for name in ("validation", "test")])
-    if metrics["rounded_for"]:
+    if "rounded_for" in metrics:
         say(f"accuracies with the rounding of {metrics['rounded_for']}, as `export` stores it")
     if "best_on_test_accuracy" in metrics:
         typer.echo(
