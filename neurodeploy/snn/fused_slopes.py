@@ -17,8 +17,10 @@ import numpy as np
 
 from neurodeploy.snn.surrogate import RULES, SHAPES
 
-compiled = numba.njit(error_model="numpy", nogil=True)
-_reordered = numba.njit(error_model="numpy", nogil=True, fastmath={"contract", "nsz"})
+# Inlined by force: a call would go to a copy that is optimised by itself where numba compiles, and to the one within the
+# kernel where it reads that from disk. The two add up in different orders, and a resumed training would differ.
+compiled = numba.njit(error_model="numpy", nogil=True, forceinline=True)
+_reordered = numba.njit(error_model="numpy", nogil=True, forceinline=True, fastmath={"contract", "nsz"})
 
 ARCTANGENT, _SOFTPLUS, _RECTANGLE, _TRIANGLE, _SIGMOID, _FAST_SIGMOID, _DSPIKE = range(len(SHAPES))
 LITERAL, PRINCIPLED, ODD, FROZEN = range(len(RULES))

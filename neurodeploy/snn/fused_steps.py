@@ -14,7 +14,7 @@ from numba.extending import overload
 
 from neurodeploy.snn.fused_slopes import compiled
 
-_summing = numba.njit(error_model="numpy", nogil=True, fastmath={"reassoc", "contract", "nsz"})
+_summing = numba.njit(error_model="numpy", nogil=True, forceinline=True, fastmath={"reassoc", "contract", "nsz"})
 
 
 def part_of(values, low, n):
@@ -98,7 +98,7 @@ def back(paper, u, later, given, slope, gamma_slope, decay, threshold, factors, 
     """
 
 
-@overload(back, jit_options={"fastmath": {"reassoc", "contract", "nsz"}})
+@overload(back, jit_options={"forceinline": True, "fastmath": {"reassoc", "contract", "nsz"}})
 def _(paper, u, later, given, slope, gamma_slope, decay, threshold, factors, subtract, detach, n, here, parts):
     def together(
         paper, u, later, given, slope, gamma_slope, decay, threshold, factors, subtract, detach, n, here, parts
