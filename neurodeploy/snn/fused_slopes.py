@@ -17,8 +17,8 @@ import numpy as np
 
 from neurodeploy.snn.surrogate import RULES, SHAPES
 
-# Inlined by force: a call would go to a copy that is optimised by itself where numba compiles, and to the one within the
-# kernel where it reads that from disk. The two add up in different orders, and a resumed training would differ.
+# Inlined by force: a call would go to a copy that is optimised by itself where numba compiles, and to the one within
+# the kernel where it reads that from disk. The two add up in different orders, and a resumed training would differ.
 compiled = numba.njit(error_model="numpy", nogil=True, forceinline=True)
 _reordered = numba.njit(error_model="numpy", nogil=True, forceinline=True, fastmath={"contract", "nsz"})
 
