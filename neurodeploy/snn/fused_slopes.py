@@ -17,9 +17,10 @@ import numpy as np
 
 from neurodeploy.snn.surrogate import RULES, SHAPES
 
-# Inlined by force: a call would go to a copy that is optimised by itself where numba compiles, and to the one within
-# the kernel where it reads that from disk. The two add up in different orders, and a resumed training would differ.
-compiled = numba.njit(error_model="numpy", nogil=True, forceinline=True)
+compiled = numba.njit(error_model="numpy", nogil=True)
+# Inlined by force wherever operations may be fused or reordered: a call would go to a copy that is optimised by itself
+# where numba compiles, and to the one within the kernel where it reads that from disk. The two need not give the same
+# last bits, with which a resumed training would differ.
 _reordered = numba.njit(error_model="numpy", nogil=True, forceinline=True, fastmath={"contract", "nsz"})
 
 ARCTANGENT, _SOFTPLUS, _RECTANGLE, _TRIANGLE, _SIGMOID, _FAST_SIGMOID, _DSPIKE = range(len(SHAPES))

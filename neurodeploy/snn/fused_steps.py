@@ -14,6 +14,7 @@ from numba.extending import overload
 
 from neurodeploy.snn.fused_slopes import compiled
 
+# Inlined by force as in `fused_slopes`: the two copies add up in different orders.
 _summing = numba.njit(error_model="numpy", nogil=True, forceinline=True, fastmath={"reassoc", "contract", "nsz"})
 
 
