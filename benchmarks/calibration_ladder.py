@@ -26,68 +26,22 @@ over chips and networks, each chip against its own network's loss.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from calibration_chips import NONE, SETTINGS, Case, drifts, population, settings_of, study_of
 from common import mean_interval, provenance, read_json, write_json
 
-from neurodeploy.calibrate.device import RackSettings, virtual_rack
-from neurodeploy.calibrate.drift import Change, drift
-from neurodeploy.calibrate.ladder import LEVELS, calibrate, ladder_name, parse_ladder, usable
-from neurodeploy.calibrate.work import CalibrationData, Options
-from neurodeploy.config import load_config
+from neurodeploy.calibrate.ladder import ladder_name, parse_ladder, usable
 from neurodeploy.errors import UsageError
-from neurodeploy.experiment import train_model
 from neurodeploy.hw_models.noise import NoiseModel
-from neurodeploy.hw_models.virtual_chip import VirtualChip
-from neurodeploy.study import make_studies
-from neurodeploy.sweep.plan import Point, describe, parameters
-from neurodeploy.sweep.run import Study
-from neurodeploy.sweep.work import cell_of
+from neurodeploy.sweep.plan import describe
 
 MISMATCH = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 PARTS = ("levels", "thermal", "synapses", "bits", "measurements", "readout", "drift")
-AGES = (0.0, 24.0, 72.0, 168.0, 336.0, 720.0)
-KELVINS = (0.0, 5.0, 10.0, 20.0, 40.0)
-NONE = "0"  # the ladder of chips that are not calibrated
-TEST_TRIAL, CALIBRATION_TRIAL = 0, 1000  # noise during calibration is never that of the test
-AT_ONCE = 25  # chips that are simulated side by side
-
-SETTINGS = {
-    "fashion-mnist": ("network.channels=[4,8]", "train.batch_size=128", "train.epochs=3"),
-    "n-mnist": (
-        "network.channels=[4,8]",
-        "network.hidden=[64]",
-        "network.padding=1",
-        "network.steps=8",
-        "data.size=16",
-    ),
-}
-"""Small networks, so that many chips can be calibrated: two convolutions and a hidden layer; recordings of 16 x 16."""
-PRESETS = {"n-mnist": "n-mnist-small"}
-
-
-@dataclass(frozen=True)
-class Case:
-    """Chips of one kind and how they are calibrated.
-
-    Attributes:
-        ladder: that is climbed, () for none.
-        bits: of the knob per neuron; samples: for measurement; runs: per search; None for the usual number.
-    """
-
-    part: str
-    recipe: str
-    chip: str
-    noise: NoiseModel
-    ladder: tuple[int, ...] = ()
-    bits: int | None = None
-    samples: int | None = None
-    runs: int | None = None
 
 
 def main() -> None:
@@ -110,7 +64,7 @@ def main() -> None:
         _write(options, about, list(rows.values()), kept)
     if "drift" in options.parts:
         of_data = dict(kept.get("drift", {}))
-        kept["drift"] = of_data | {options.data: _drifts(options, work)}
+        kept["drift"] = of_data | {options.data: drifts(options, work)}
         _write(options, about, list(rows.values()), kept)
 
 
@@ -165,7 +119,7 @@ def _write(options: argparse.Namespace, about: Path, rows: list[dict[str, Any]],
     """The rows, and what they were made with: one entry per command, of the last run of each."""
     names = ("settings", "networks", "chips", "samples", "mismatch", "levels")
     run = {"provenance": provenance()} | {name: getattr(options, name) for name in names}
-    run |= {"network": list(_settings(options)), "seeds": {"networks": list(range(options.networks)), "chips": 0}}
+    run |= {"network": list(settings_of(options)), "seeds": {"networks": list(range(options.networks)), "chips": 0}}
     title = f"{options.data}, {options.chip}, mismatch {options.mismatch}: {', '.join(options.parts)}, {options.levels}"
     kept["runs"] = dict(kept.get("runs", {})) | {title: run}
     kept["knees"] = _knees(rows)
@@ -228,14 +182,14 @@ def _rows(options: argparse.Namespace, work: Path, case: Case) -> list[dict[str,
     alike = replace(case, noise=replace(case.noise, mismatch=0.0, weight_mismatch=0.0), ladder=())
     ideal, without, before, after = [], [], [], []
     for seed in range(options.networks):
-        study = _study(options, work, case, seed)
+        study = study_of(options, work, case, seed)
         here = work / f"{case.recipe}-{options.data}-{seed}.cells"
-        ideal.append(np.mean(_population(study, here, NoiseModel(), (), 1)[NONE]["accuracy"]))
+        ideal.append(np.mean(population(study, here, NoiseModel(), (), 1)[NONE]["accuracy"]))
         without.append(
-            np.mean(_population(study, here, alike.noise, (), _alike(alike.noise, options))[NONE]["accuracy"])
+            np.mean(population(study, here, alike.noise, (), _alike(alike.noise, options))[NONE]["accuracy"])
         )
-        before.append(np.array(_population(study, here, case.noise, (), options.chips)[NONE]["accuracy"]))
-        after.append(_population(study, here, case.noise, case.ladder, options.chips))
+        before.append(np.array(population(study, here, case.noise, (), options.chips)[NONE]["accuracy"]))
+        after.append(population(study, here, case.noise, case.ladder, options.chips))
     return [
         _row(options, case, name, (ideal, without, before), [found[name] for found in after])
         for name in after[0]
@@ -245,7 +199,7 @@ def _rows(options: argparse.Namespace, work: Path, case: Case) -> list[dict[str,
 
 def _refusal(options: argparse.Namespace, work: Path, case: Case) -> str:
     """Why the chip cannot climb the ladder, "" where it can."""
-    study = _study(options, work, case, 0)
+    study = study_of(options, work, case, 0)
     try:
         usable(case.ladder, study.chip.knobs, study.program)
     except UsageError as error:
@@ -294,120 +248,6 @@ def _row(
         "n_networks": options.networks,
         "cost": after[0]["cost"],
     }
-
-
-def _population(study: Study, folder: Path, noise: NoiseModel, ladder: tuple[int, ...], chips: int) -> dict[str, Any]:
-    """Ladder -> accuracies of its chips and its cost, after every level that the chip can climb; measured once."""
-    study = replace(study, ladder=ladder or study.ladder, chips=chips)
-    key = cell_of(study, Point(noise, "mismatch", noise.mismatch), bool(ladder)).key
-    path = folder / f"{key}-{chips}.json"
-    known: dict[str, Any] | None = read_json(path)
-    if known is not None:
-        return known
-    blocks = [range(first, min(first + AT_ONCE, chips)) for first in range(0, chips, AT_ONCE)]
-    found = [
-        _climbed(study, [VirtualChip(study.chip, noise, n, study.seed) for n in block], ladder) for block in blocks
-    ]
-    whole = {
-        name: {"accuracy": [value for one in found for value in one[name]["accuracy"]], "cost": found[0][name]["cost"]}
-        for name in found[0]
-    }
-    write_json(path, whole)
-    return whole
-
-
-def _climbed(study: Study, chips: list[VirtualChip], ladder: tuple[int, ...]) -> dict[str, Any]:
-    """As `_population`, of chips that are simulated side by side."""
-    accuracy = _tested(study, chips, {})
-    found: dict[str, Any] = {NONE: {"accuracy": accuracy.tolist(), "cost": {}}}
-    if not ladder:
-        return found
-    rack = virtual_rack(chips, study.program, CALIBRATION_TRIAL)
-    climbed = calibrate(rack, study.program, _data(study), ladder, study.options)
-    for number, step in enumerate(climbed.steps):
-        moved = np.flatnonzero(step.kept)  # the others are as they were, and so are their tests
-        if len(moved):
-            own = {name: values[moved] for name, values in step.settings.items()}
-            accuracy = accuracy.copy()
-            accuracy[moved] = _tested(study, [chips[chip] for chip in moved], own)
-        if not step.refused:
-            cost: dict[str, Any] = {
-                "chip_runs": step.cost.chip_runs,
-                "samples": step.cost.samples,
-                "written": step.cost.written,
-            }
-            cost |= {"seconds": step.cost.seconds, "validation": float(step.after.mean())}
-            found[ladder_name(ladder[: number + 1])] = {"accuracy": accuracy.tolist(), "cost": cost}
-    return found
-
-
-def _tested(study: Study, chips: list[VirtualChip], settings: RackSettings) -> Any:
-    """(chips,) accuracy on the test samples."""
-    decisions = virtual_rack(chips, study.program, TEST_TRIAL).run(study.test.inputs, settings).decisions
-    return (decisions == study.test.labels).mean(axis=1)
-
-
-def _data(study: Study) -> CalibrationData:
-    assert study.measurement is not None
-    assert study.selection is not None
-    return CalibrationData(study.measurement, study.selection.inputs, study.selection.labels, study.refit)
-
-
-def _settings(options: argparse.Namespace) -> tuple[str, ...]:
-    return *SETTINGS[options.data], *options.settings
-
-
-def _study(options: argparse.Namespace, work: Path, case: Case, seed: int) -> Study:
-    path = work / f"{case.recipe}-{options.data}-{seed}.pt"
-    if not path.is_file():
-        given = {"data.name": options.data, "data.root": options.data_root, "seed": seed}
-        named = {name: value for name, value in given.items() if value is not None}
-        settings = list(_settings(options))
-        if options.data == "n-mnist":
-            settings.append(f"data.cache={work / 'frames'}")
-        started = time.process_time()
-        recipe = None if case.recipe == "plain" else case.recipe
-        chosen = load_config(None, settings, named, PRESETS.get(options.data), recipe)
-        model = train_model(chosen, path, progress=False)
-        spent = time.process_time() - started
-        print(f"{path}: test {model.metrics['test_accuracy']:.4f}, {spent:.0f} s of CPU", flush=True)
-    key = (path, case.chip)
-    if key not in _STUDIES:
-        if len(_STUDIES) >= options.networks:
-            _STUDIES.clear()  # data sets are large: those of one recipe and chip at a time
-        _STUDIES[key] = make_studies(path, [case.chip], 1, options.samples, 0, options.data_root)[0]
-    study = _STUDIES[key]
-    if case.bits is not None:
-        knobs = tuple(replace(k, bits=case.bits) if k.per == "neuron" else k for k in study.chip.knobs)
-        study = replace(study, chip=replace(study.chip, knobs=knobs))
-    if case.samples is not None and study.refit is not None:
-        static = study.refit.ndim == len(study.program.input.shape) + 1
-        some = study.refit[: case.samples] if static else study.refit[:, : case.samples]
-        study = replace(study, measurement=some)
-    return replace(study, options=Options(runs=case.runs))
-
-
-_STUDIES: dict[Any, Study] = {}
-
-
-def _drifts(options: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
-    """Accuracy of calibrated chips as they age by 0.1 % of a threshold per hour, and as they warm up."""
-    rows = []
-    for chip in options.chip.split(","):
-        noise = NoiseModel(mismatch=0.3, drift=0.001, age=0.0)
-        study = _study(options, work, Case("drift", "plain", chip, noise), 0)
-        ladder = (4,) if LEVELS[4].knob(study.chip.knobs) else (3,)
-        chips = [VirtualChip(study.chip, noise, number) for number in range(min(options.chips, 20))]
-        found = calibrate(virtual_rack(chips, study.program, CALIBRATION_TRIAL), study.program, _data(study), ladder)
-        changes: tuple[tuple[Change, tuple[float, ...]], ...] = (("age", AGES), ("temperature", KELVINS))
-        for change, amounts in changes:
-            later = drift(chips, study.program, found.settings, study.test.inputs, study.test.labels, change, amounts)
-            row = {"chip": chip, "ladder": ladder_name(ladder), "noise": parameters(noise), "change": change}
-            row |= {"amounts": list(amounts), "accuracy": later.accuracy.mean(axis=1).tolist()}
-            row |= {"n_chips": len(chips), "again_after_1_point": later.lasts(1.0)}
-            rows.append(row)
-            print(row, flush=True)
-    return rows
 
 
 if __name__ == "__main__":
