@@ -74,9 +74,9 @@ def main() -> None:
         for seed in range(options.seeds):
             started, free = time.process_time(), {}
             if name in PRESETS:
-                network, data = _preset(name, seed, options.data_root, {})
+                network, data = _preset(name, seed, options.data_root, classes, {})
                 if options.free:
-                    free = {"free_accuracy": _accuracy(*_preset(name, seed, options.data_root, FREE))}
+                    free = {"free_accuracy": _accuracy(*_preset(name, seed, options.data_root, classes, FREE))}
             elif name == "trained":
                 network = _trained(data, seed)
             else:
@@ -108,10 +108,10 @@ def _trained(data: dict[str, Any], seed: int) -> PopulationNetwork:
 
 
 def _preset(
-    name: str, seed: int, root: str | None, network: dict[str, Any]
+    name: str, seed: int, root: str | None, classes: int, network: dict[str, Any]
 ) -> tuple[PopulationNetwork, dict[str, Any]]:
     """A preset trained with changes to its network, and its data as (N, T, channels)."""
-    overrides = {"seed": seed, "train.threads": 1, "data.root": root, "data.cache": _CACHE}
+    overrides = {"seed": seed, "train.threads": 1, "data.root": root, "data.cache": _CACHE, "data.classes": classes}
     overrides |= {f"network.{option}": value for option, value in network.items()}
     config = load_config(None, [], overrides, preset=name)
     with tempfile.TemporaryDirectory() as folder:

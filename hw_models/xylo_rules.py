@@ -109,7 +109,8 @@ def _sizes(needed: Demand, chip: XyloChip) -> list[str]:
         )
     if needed.outputs > chip.outputs:
         roomy = [one.name for one in XYLO_CHIPS.values() if one.outputs >= needed.outputs]
-        change = f"use {' or '.join(roomy)}, or fewer classes" if roomy else "use fewer classes"
+        fewer = f"fewer classes (data.classes={chip.outputs})"
+        change = f"use {' or '.join(roomy)}, or {fewer}" if roomy else f"use {fewer}"
         found.append(f"layer output: {needed.outputs} neurons, {chip.name} has {chip.outputs}; {change}")
     if needed.synapses > chip.synapses:
         found.append(

@@ -19,6 +19,7 @@ class DataConfig(Section):
         name: of the data set, or the path of a `.npz` of one's own.
         root: folder with the files; where to keep them with `download`.
         download: fetch missing files from the data set's own place, checked by checksum.
+        classes: keep the samples of the first so many classes alone, for chips with few outputs; None for all.
         validation: share of the training samples kept for validation, drawn by the experiment's seed.
         bits: of the grid that the values are rounded to; None for what suits the data set.
         encoding: "direct" shows the values at every step; "rate" and "latency" turn them into spikes.
@@ -40,6 +41,7 @@ class DataConfig(Section):
     name: str = "digits"
     root: str | None = None
     download: bool = False
+    classes: int | None = Field(None, ge=2)
     validation: float = Field(0.1, gt=0, lt=1)
     bits: int | None = Field(None, ge=1, le=8)
     encoding: Literal["direct", "rate", "latency"] = "direct"

@@ -144,8 +144,8 @@ def fetch(name: str, folder: Path) -> None:
                 for inner in sorted(content.glob("*.zip")):  # DVS-CIFAR10: one for each class
                     _unpack(inner, content)
                     inner.unlink()
-                for entry in sorted(content.iterdir()):
-                    os.replace(entry, folder / entry.name)
+                for entry in sorted(content.iterdir()):  # what a data set is known by comes last
+                    _move(entry, folder / entry.name)
             else:
                 os.replace(arrived, folder / resource.file)
 
@@ -168,6 +168,15 @@ def _download(resource: Resource, arrived: Path) -> None:
             f"data.download: {resource.url}: md5 {digest.hexdigest()} of {arrived.stat().st_size} bytes where "
             f"{resource.md5} is expected; nothing was kept; try again, or fetch {resource.file} from elsewhere"
         )
+
+
+def _move(entry: Path, target: Path) -> None:
+    """Puts a file or folder in its place; what a fetch left there that was cut off is completed."""
+    if entry.is_dir() and target.is_dir():
+        for inner in sorted(entry.iterdir()):
+            _move(inner, target / inner.name)
+    else:
+        os.replace(entry, target)
 
 
 def _unpack(archive: Path, folder: Path) -> None:

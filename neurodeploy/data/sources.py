@@ -48,10 +48,10 @@ def load_data_set(config: DataConfig, steps: int, seed: int) -> DataSet:
     else:
         raise unknown_name("data set", config.name, [*SOURCES, "the path of a .npz"])
     check_augmentation(config.augment, loaded.input.shape, loaded.train.temporal)
-    splits = {"train": loaded.train, "test": loaded.test}
-    if loaded.validation is not None:
-        splits["validation"] = loaded.validation
-    check_splits(loaded.reported_name, loaded.input, loaded.classes, splits)
+    _check(loaded)
+    if config.classes not in (None, loaded.classes):
+        loaded = _first_classes(loaded, config.classes)
+        _check(loaded)
     train, validation = (loaded.train, loaded.validation) if loaded.validation else _held_out(loaded, config, seed)
     source = loaded.input
     if loaded.train.temporal and (config.unit_range or config.scan != "none"):
@@ -60,6 +60,32 @@ def load_data_set(config: DataConfig, steps: int, seed: int) -> DataSet:
     if config.scan != "none":
         return scanned(data, config, steps)
     return data if config.encoding == "direct" else _encoded(data, config, steps, seed)
+
+
+def _check(loaded: Loaded) -> None:
+    splits = {"train": loaded.train, "test": loaded.test}
+    if loaded.validation is not None:
+        splits["validation"] = loaded.validation
+    check_splits(loaded.reported_name, loaded.input, loaded.classes, splits)
+
+
+def _first_classes(loaded: Loaded, classes: int) -> Loaded:
+    """The samples of classes 0 to `classes` - 1, under a name that says so: accuracies are not comparable."""
+    if classes > loaded.classes:
+        raise UsageError(f"data.classes={classes}: {loaded.reported_name} has {loaded.classes}; fewer are allowed")
+
+    def kept(split: Split) -> Split:
+        return split.take(np.flatnonzero(split.labels < classes))
+
+    return replace(
+        loaded,
+        name=f"{loaded.reported_name}, classes 0 to {classes - 1}",
+        classes=classes,
+        train=kept(loaded.train),
+        test=kept(loaded.test),
+        validation=None if loaded.validation is None else kept(loaded.validation),
+        official=None,
+    )
 
 
 def _held_out(loaded: Loaded, config: DataConfig, seed: int) -> tuple[Split, Split]:

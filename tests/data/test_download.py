@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import tarfile
 import threading
 import zipfile
@@ -129,6 +130,64 @@ def test_a_wrong_checksum_is_refused_and_nothing_is_kept(
     with pytest.raises(FileFormatError, match=r"x\.gz: md5 \w+ of 5 bytes where \w+ is expected; nothing was kept"):
         fetch("mnist", tmp_path / "root")
     assert list((tmp_path / "root").iterdir()) == []
+
+
+def test_a_transfer_that_ends_too_early_is_refused_and_nothing_is_kept(
+    tmp_path: Path, served: tuple[Path, str], offer: Offer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(self: SimpleHTTPRequestHandler) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "100")
+        self.end_headers()
+        self.wfile.write(b"half")
+
+    offer("mnist", {"x.gz": (b"x" * 100, "x*")})
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "do_GET", cut)
+    with pytest.raises(NeurodeployError, match=r"x\.gz: md5 \w+ of 4 bytes"):
+        fetch("mnist", tmp_path / "root")
+    assert list((tmp_path / "root").iterdir()) == []
+
+
+def test_an_interrupted_transfer_leaves_nothing(tmp_path: Path, offer: Offer, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupting:
+        def update(self, chunk: bytes) -> None:
+            raise KeyboardInterrupt
+
+    offer("mnist", {"x.gz": (b"right", "x*")})
+    monkeypatch.setattr("neurodeploy.data.download.hashlib.md5", lambda **_: Interrupting())
+    with pytest.raises(KeyboardInterrupt):
+        fetch("mnist", tmp_path / "root")
+    assert list((tmp_path / "root").iterdir()) == []
+    monkeypatch.undo()
+
+
+def test_a_fetch_that_was_cut_off_while_moving_is_completed(
+    tmp_path: Path, offer: Offer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["a/1", "a/2", "b/1", "last/1"]
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name in names:
+            archive.writestr(name, name)
+    offer("dvs-cifar10", {"x.zip": (content.getvalue(), "last")})
+    root, replace_file, moved = tmp_path / "root", os.replace, []
+
+    def dying(entry: Path, target: Path) -> None:
+        if len(moved) == 2:
+            raise KeyboardInterrupt
+        moved.append(target)
+        replace_file(entry, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("neurodeploy.data.download.os.replace", dying)
+        with pytest.raises(KeyboardInterrupt):
+            fetch("dvs-cifar10", root)
+    assert sorted(path.name for path in root.iterdir()) == ["a", "b"]
+    (root / "a" / "2").unlink()  # a file that a copy by hand lacks is put there
+    fetch("dvs-cifar10", root)
+    assert {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()} == {
+        name: name for name in names
+    }
 
 
 @pytest.mark.parametrize("file", ["gone.gz", None])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from writers import write_npz
 
 from neurodeploy.config import DataConfig
@@ -76,6 +77,32 @@ def test_a_validation_split_of_its_own_and_a_number_of_classes(tmp_path: Path) -
     assert (len(data.train), data.classes) == (20, 4)
     np.testing.assert_array_equal(data.validation.samples, held)
     np.testing.assert_array_equal(data.validation.labels, labels)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_first_classes_alone(classes: int, tmp_path: Path) -> None:
+    held, own = np.arange(4 * 64, dtype=np.uint8).reshape(4, 1, 8, 8), np.array([0, 3, 1, 2])
+    images, labels = write_npz(tmp_path / "a.npz", validation_samples=held, validation_labels=own, classes=4)["test"]
+    data = load(tmp_path / "a.npz", classes=classes)
+    assert (data.name, data.classes) == (f"a.npz, classes 0 to {classes - 1}", classes)
+    np.testing.assert_array_equal(data.test.samples, images[labels < classes])
+    np.testing.assert_array_equal(data.test.labels, labels[labels < classes])
+    np.testing.assert_array_equal(data.train.labels, np.arange(20)[np.arange(20) % 3 < classes] % 3)
+    np.testing.assert_array_equal(data.validation.samples, held[own < classes])
+    np.testing.assert_array_equal(data.validation.labels, own[own < classes])
+
+
+def test_all_classes_are_the_data_set_itself_and_one_more_is_refused(tmp_path: Path) -> None:
+    write_npz(tmp_path / "a.npz")
+    assert (load(tmp_path / "a.npz", classes=3).name, load(tmp_path / "a.npz").classes) == ("a.npz", 3)
+    with pytest.raises(UsageError, match=r"data\.classes=4: a\.npz has 3; fewer are allowed"):
+        load(tmp_path / "a.npz", classes=4)
+    with pytest.raises(ValidationError, match="greater than or equal to 2"):
+        load(tmp_path / "a.npz", classes=1)
+    labels = np.array([0, 1] * 5 + [2] * 10)
+    write_npz(tmp_path / "b.npz", train_labels=labels, test_labels=np.full(10, 2))
+    with pytest.raises(UsageError, match=r"b\.npz, classes 0 to 1: test: no samples"):
+        load(tmp_path / "b.npz", classes=2)
 
 
 def test_a_relative_path_is_looked_for_in_the_root_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ def test_everything_at_its_limit_fits() -> None:
         ({"inputs": 17}, "layer input: 17 channels, xylo-a2 has 16; feed the data over time"),
         ({"layers": {"a": 600, "b": 401}}, r"layers a \(600\), b \(401\): 1001 hidden neurons, xylo-a2 has 1000"),
         ({"outputs": 9}, "layer output: 9 neurons, xylo-a2 has 8; use xylo-a3 or xylo-imu, or fewer classes"),
-        ({"outputs": 33}, "33 neurons, xylo-a2 has 8; use fewer classes"),
+        ({"outputs": 33}, r"33 neurons, xylo-a2 has 8; use fewer classes \(data\.classes=8\)"),
         ({"synapses": 3}, "3 synapses per neuron, xylo-a2 has 2"),
         ({"layers": {}, "fan_out": {}}, "no hidden layer"),
         (
