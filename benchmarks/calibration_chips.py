@@ -51,6 +51,7 @@ class Case:
     Attributes:
         ladder: that is climbed, () for none.
         bits: of the knob per neuron; samples: for measurement; runs: per search; None for the usual number.
+        axis: the noise whose level the case is at.
     """
 
     part: str
@@ -61,12 +62,13 @@ class Case:
     bits: int | None = None
     samples: int | None = None
     runs: int | None = None
+    axis: str = "mismatch"
 
 
 def population(study: Study, folder: Path, noise: NoiseModel, ladder: tuple[int, ...], chips: int) -> dict[str, Any]:
     """Ladder -> accuracies of its chips and its cost, after every level that the chip can climb; measured once."""
     study = replace(study, ladder=ladder or study.ladder, chips=chips)
-    key = cell_of(study, Point(noise, "mismatch", noise.mismatch), bool(ladder)).key
+    key = cell_of(study, Point(noise), bool(ladder)).key
     path = folder / f"{key}-{chips}.json"
     known: dict[str, Any] | None = read_json(path)
     if known is not None:

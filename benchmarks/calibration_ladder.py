@@ -8,6 +8,7 @@ them, so that 1-5 brings the rows 1, 1+2, 1-3, 1-4 and 1-5. Parts (--parts):
 
     levels        accuracy against mismatch for every ladder
     thermal       the same with thermal noise 0.1 while measuring and while testing
+    sources       mismatch 0.5 of thresholds alone and of decays alone: what trims of thresholds can make up for
     synapses      mismatch with 0.3 on every synapse too, networks trained without and with noise
     bits          level 4 against the bits of the trims, at mismatch 0.2 and 0.5 where --mismatch has them
     measurements  level 4 against measurement samples and against runs per search, at mismatch 0.5
@@ -20,7 +21,8 @@ with what is missing: models and finished populations lie in a folder beside the
 
 `accuracy_ideal` is the network without noise, `accuracy_without` with the case's noise but no mismatch. `recovered` is
 the share of what mismatch took, mean over networks of (after - before) / (without - before); its interval is Student's
-over chips and networks, each chip against its own network's loss.
+over chips and networks, each chip against its own network's loss. `recovered_together` is the same share of the sums
+over networks, in which a network that lost little counts little.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.sweep.plan import describe
 
 MISMATCH = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
-PARTS = ("levels", "thermal", "synapses", "bits", "measurements", "readout", "drift")
+PARTS = ("levels", "thermal", "sources", "synapses", "bits", "measurements", "readout", "drift")
 
 
 def main() -> None:
@@ -158,6 +160,9 @@ def _cases(options: argparse.Namespace) -> Iterator[Case]:
             for level in levels if part in options.parts else ():
                 for ladder in ladders:
                     yield Case(part, "plain", chip, NoiseModel(mismatch=level, thermal=thermal), ladder)
+        for name in ("threshold_mismatch", "decay_mismatch") if "sources" in options.parts else ():
+            for ladder in ladders:
+                yield Case("sources", "plain", chip, replace(NoiseModel(), **{name: 0.5}), ladder, axis=name)
         if "synapses" in options.parts:
             for recipe in ("robust", "plain"):
                 for ladder in ladders:
@@ -179,7 +184,7 @@ def _cases(options: argparse.Namespace) -> Iterator[Case]:
 
 def _rows(options: argparse.Namespace, work: Path, case: Case) -> list[dict[str, Any]]:
     """One line per level of the ladder that the chip can climb, over all networks."""
-    alike = replace(case, noise=replace(case.noise, mismatch=0.0, weight_mismatch=0.0), ladder=())
+    alike = replace(case, noise=replace(case.noise, **{case.axis: 0.0}, weight_mismatch=0.0), ladder=())
     ideal, without, before, after = [], [], [], []
     for seed in range(options.networks):
         study = study_of(options, work, case, seed)
@@ -229,9 +234,9 @@ def _row(
         "part": case.part,
         "recipe": case.recipe,
         "chip": case.chip,
-        "noise": "mismatch",
-        "level": case.noise.mismatch,
-        "fixed": describe(case.noise, without="mismatch"),
+        "noise": case.axis,
+        "level": getattr(case.noise, case.axis),
+        "fixed": describe(case.noise, without=case.axis),
         "ladder": ladder,
         "bits": case.bits,
         "measurement_samples": case.samples or 128,
@@ -242,6 +247,7 @@ def _row(
         "accuracy_mean": float(np.mean(reached)),
         "accuracy_p05": float(np.quantile(np.concatenate(reached), 0.05)),
         "recovered": float(np.mean(usual)) if usual else None,
+        "recovered_together": float(sum(g.mean() for g in gained) / sum(lost)) if usual else None,
         "recovered_ci": list(interval) if interval else None,
         "recovered_by_network": shares if usual else None,
         "n_chips": options.chips,
