@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,21 @@ from neurodeploy.proof import versions
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def provenance() -> dict[str, Any]:
-    """Command, commit, machine and packages, as every committed result names them."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
+    """Command, commit, machine and packages, as every committed result names them.
+
+    Results that were written meanwhile do not make the code another one; where data lie is nobody else's concern.
+    """
+    commit = _git("describe", "--always")
+    if _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)docs/results"):
+        commit += "-dirty"
+    arguments = ["DATA" if before == "--data-root" else given for before, given in pairwise(["", *sys.argv[1:]])]
     return {
-        "command": " ".join(["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *sys.argv[1:]]),
+        "command": " ".join(["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *arguments]),
         "commit": commit or "unknown",
         "machine": f"{platform.machine()}, {_processor()}",
         "packages": versions(),
