@@ -10,7 +10,7 @@ them, so that 1-5 brings the rows 1, 1+2, 1-3, 1-4 and 1-5. Parts (--parts):
     thermal       the same with thermal noise 0.1 while measuring and while testing
     sources       mismatch 0.5 of thresholds alone and of decays alone: what trims of thresholds can make up for
     synapses      mismatch with 0.3 on every synapse too, networks trained without and with noise
-    bits          level 4 against the bits of the trims, at mismatch 0.2 and 0.5 where --mismatch has them
+    bits          level 4 against the bits of the trims, at mismatch 0.2, 0.3 and 0.5 where --mismatch has them
     measurements  level 4 against measurement samples and against runs per search, at mismatch 0.5
     readout       levels 4 and 5 against readout noise, at mismatch 0.5
     drift         accuracy after calibration against age and temperature
@@ -30,6 +30,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=1000, help="test samples")
     parser.add_argument("--chip", default="loihi2,mixed-signal,dynapse2")
     parser.add_argument("--levels", default="1-5,4", help="ladders to climb, separated by commas")
+    parser.add_argument("--recipes", default="plain", help="of levels and thermal: plain, robust")
+    parser.add_argument("--bits", default="2,3,4,5,6,7,8", help="of trims, of the part bits")
     parser.add_argument("--mismatch", default=",".join(map(str, MISMATCH)))
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--set", action="append", default=[], dest="settings", help="of training")
@@ -119,10 +122,11 @@ def _identity(row: dict[str, Any]) -> tuple[Any, ...]:
 
 def _write(options: argparse.Namespace, about: Path, rows: list[dict[str, Any]], kept: dict[str, Any]) -> None:
     """The rows, and what they were made with: one entry per command, of the last run of each."""
-    names = ("settings", "networks", "chips", "samples", "mismatch", "levels")
+    names = ("settings", "networks", "chips", "samples", "mismatch", "levels", "recipes", "bits")
     run = {"provenance": provenance()} | {name: getattr(options, name) for name in names}
     run |= {"network": list(settings_of(options)), "seeds": {"networks": list(range(options.networks)), "chips": 0}}
     title = f"{options.data}, {options.chip}, mismatch {options.mismatch}: {', '.join(options.parts)}, {options.levels}"
+    title += "" if options.recipes == "plain" else f", {options.recipes}"
     kept["runs"] = dict(kept.get("runs", {})) | {title: run}
     kept["knees"] = _knees(rows)
     write_json(options.output, rows)
@@ -158,19 +162,17 @@ def _cases(options: argparse.Namespace) -> Iterator[Case]:
     for chip in options.chip.split(","):
         for part, thermal in (("levels", 0.0), ("thermal", 0.1)):
             for level in levels if part in options.parts else ():
-                for ladder in ladders:
-                    yield Case(part, "plain", chip, NoiseModel(mismatch=level, thermal=thermal), ladder)
+                for recipe, ladder in product(options.recipes.split(","), ladders):
+                    yield Case(part, recipe, chip, NoiseModel(mismatch=level, thermal=thermal), ladder)
         for name in ("threshold_mismatch", "decay_mismatch") if "sources" in options.parts else ():
             for ladder in ladders:
                 yield Case("sources", "plain", chip, replace(NoiseModel(), **{name: 0.5}), ladder, axis=name)
         if "synapses" in options.parts:
-            for recipe in ("robust", "plain"):
-                for ladder in ladders:
-                    yield Case("synapses", recipe, chip, NoiseModel(mismatch=0.3, weight_mismatch=0.3), ladder)
+            for recipe, ladder in product(("robust", "plain"), ladders):
+                yield Case("synapses", recipe, chip, NoiseModel(mismatch=0.3, weight_mismatch=0.3), ladder)
         if "bits" in options.parts:
-            for level in sorted({0.2, 0.5} & set(levels)):
-                for bits in range(2, 9):
-                    yield Case("bits", "plain", chip, NoiseModel(mismatch=level), (4,), bits=bits)
+            for level, bits in product(sorted({0.2, 0.3, 0.5} & set(levels)), map(int, options.bits.split(","))):
+                yield Case("bits", "plain", chip, NoiseModel(mismatch=level), (4,), bits=bits)
         if "measurements" in options.parts:
             for samples in (8, 16, 32, 64, 128, 256, 512):
                 yield Case("measurements", "plain", chip, strongest, (4,), samples=samples)
