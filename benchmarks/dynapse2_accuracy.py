@@ -95,7 +95,11 @@ def _measured(name: str, seed: int, options: Any) -> dict[str, Any]:
         "training_cpu_seconds": round(seconds, 1),
         "quantise_cpu_seconds": round(quantising, 2),
         "test_samples": len(labels),
-        "binary": _binary(network, made, test, labels),
+    }
+    rounded = _binary(network, made, test)
+    row |= {
+        "binary": float((rounded == labels).mean()),
+        "binary_agreement": float((rounded == wanted.decisions).mean()),
     }
     if dynapse2.backend().version is not None:
         simulated = dynapse2.run(made, test)
@@ -118,8 +122,8 @@ def _trained(name: str, seed: int, changes: dict[str, Any], options: Any) -> tup
     return model, load_data_set(config.data, config.network.steps, config.seed), seconds
 
 
-def _binary(network: PopulationNetwork, made: Any, test: Any, labels: Any) -> float:
-    """Accuracy with binary-weighted currents and rounding, each core's largest weight current kept as it is."""
+def _binary(network: PopulationNetwork, made: Any, test: Any) -> Any:
+    """Decisions with binary-weighted currents and rounding, the sum of each core's weight currents kept as it is."""
     into, among = in_thresholds(network)
     codes = [np.array(made.codes_in), np.array(made.codes_rec)]
     base = np.array(made.base)
@@ -132,7 +136,7 @@ def _binary(network: PopulationNetwork, made: Any, test: Any, labels: Any) -> fl
         strongest = np.abs(np.concatenate([part[:, mine] for part in made.weights()])).sum()
         base[core] = rounded.base * strongest / np.abs(stacked).sum()
     plain = replace(made, codes_in=codes[0], codes_rec=codes[1], base=base)
-    return float((dynapse2_engine.run(plain, test, record=False).decisions == labels).mean())
+    return dynapse2_engine.run(plain, test, record=False).decisions
 
 
 def _rockpool(network: PopulationNetwork, test: Any, labels: Any, autoencoder: bool) -> dict[str, Any]:
@@ -150,12 +154,16 @@ def _rockpool(network: PopulationNetwork, test: Any, labels: Any, autoencoder: b
     return found
 
 
+_SHOWN = ("float", "limited", "quantised", "agreement", "dynapsim", "binary", "binary_agreement")
+_SHOWN += ("rockpool_float", "rockpool_autoencoder")
+
+
 def _summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for name in dict.fromkeys(run["data"] for run in runs):
         mine = [run for run in runs if run["data"] == name]
         row: dict[str, Any] = {"data": name, "seeds": len(mine), "dead": sum(bool(run["dead"]) for run in mine)}
-        for key in ("float", "limited", "quantised", "dynapsim", "binary", "rockpool_float", "rockpool_autoencoder"):
+        for key in _SHOWN:
             values = [run[key] for run in mine if key in run]
             row[key] = mean_interval(values) if values else None
         row["loss_to_limited"] = mean_interval([run["limited"] - run["quantised"] for run in mine])
