@@ -66,6 +66,8 @@ def test_an_interval_depends_on_its_data_alone() -> None:
         (40, 50, 0.0, 1.0, 0.5),  # chips differ more than samples
         (20, 100, 1.5, 0.3, 1.0),
         (20, 80, 1.0, 0.0, 1.0),  # chips that do not differ
+        (20, 360, 3.3, 0.3, 1.0),  # four samples of the test set are missed on average,
+        (20, 100, 3.3, 0.3, 1.0),  # and a single one
     ],
 )
 def test_the_interval_covers_the_mean_19_times_in_20(
@@ -111,6 +113,19 @@ def test_limits_by_hand() -> None:
         paired_difference(ones, ones[:4])
 
 
+def test_a_single_decision_that_is_wrong() -> None:
+    """By hand: neither chips nor samples differ more than single decisions do."""
+    x = np.ones((4, 5), dtype=bool)
+    x[2, 1] = False
+    parts = components(x)
+    assert (parts.chips, parts.samples) == (0.0, 0.0)
+    assert parts.rest == pytest.approx(1 / 20 / 20)  # MS_E = (1 - 1/4 - 1/5 + 1/20) / 12 = 1/20
+    count = 0.05 * 0.95 * 400 * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, parts.freedom)) ** 2
+    low, high = two_level(x)
+    assert low <= stats.beta.ppf(0.025, 0.95 * count, 0.05 * count + 1)
+    assert high >= stats.beta.ppf(0.975, 0.95 * count + 1, 0.05 * count)
+
+
 def test_a_single_hard_sample_leaves_a_narrow_interval() -> None:
     """A mean nearer to 1 than half a sample: 17 % of the chips miss one sample of twenty."""
     x = np.ones((1000, 20), dtype=bool)
@@ -125,7 +140,12 @@ def test_equal_chips_leave_the_uncertainty_of_the_samples() -> None:
     row = np.arange(50) < 40
     found = summarise_samples(np.tile(row, (12, 1)))
     half = stats.t.ppf(0.975, 49) * np.sqrt(0.8 * 0.2 / 49)
-    assert (found.ci_high - found.ci_low) / 2 == pytest.approx(half, rel=0.07)
+    assert (found.ci_high - found.ci_low) / 2 == pytest.approx(half, rel=0.08)
+    # No narrower than Clopper and Pearson's of 49 decisions, at Student's t of 49 degrees of freedom.
+    count = 49 * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 49)) ** 2
+    low, high = stats.beta.ppf(0.025, 0.8 * count, 0.2 * count + 1), stats.beta.ppf(0.975, 0.8 * count + 1, 0.2 * count)
+    assert (found.ci_low, found.ci_high) == (pytest.approx(low, abs=0.005), pytest.approx(high, abs=0.005))
+    assert found.ci_low <= low < high <= found.ci_high
     assert (found.accuracy_sd, summarise_samples(np.tile(row, (12, 1)), "chips").ci_low) == (0.0, pytest.approx(0.8))
 
 
