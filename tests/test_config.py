@@ -85,7 +85,7 @@ def test_a_value_may_be_any_yaml_even_with_an_equals_sign() -> None:
     ("setting", "known"),
     [
         ("sed=1", "sed: unknown, known are data, network, train, noise, seed"),
-        ("data.nme=x", "data.nme: unknown, known are name, root, download, validation"),
+        ("data.nme=x", "data.nme: unknown, known are name, root, download, classes, validation"),
         ("train.epoch=1", "train.epoch: unknown, known are epochs, batch_size, optimizer, momentum, learning_rate"),
         ("model.x=1", "model: unknown, known are data, network, train, noise, seed"),
         ("=1", ": unknown, known are data"),
