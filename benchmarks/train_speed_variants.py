@@ -148,7 +148,7 @@ def ours(rule: Any = "frozen") -> nn.Module:
     return sequential(Input((1, 28, 28), 1 / 31, 5), STEPS, modules)
 
 
-def variants(compiled: bool) -> dict[str, Callable[[], nn.Module]]:
+def variants(with_compiled: bool) -> dict[str, Callable[[], nn.Module]]:
     """Name -> how it is made; names say what is compiled and which memory format is asked for."""
     makers: dict[str, Callable[[], nn.Module]] = {
         "hand_loop": HandLoop,
@@ -160,7 +160,7 @@ def variants(compiled: bool) -> dict[str, Callable[[], nn.Module]]:
         "ours_psg_pda": lambda: ours("literal"),
     }
     made = {f"{name}{end}": _formatted(maker, end) for name, maker in makers.items() for end in ("", "_channels_last")}
-    if compiled:
+    if with_compiled:
         made |= {f"{name}_compiled": _compiled(maker) for name, maker in made.items()}
     return made
 
@@ -172,7 +172,12 @@ def _formatted(maker: Callable[[], nn.Module], end: str) -> Callable[[], nn.Modu
 def _compiled(maker: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
     def make() -> nn.Module:
         module = maker()
-        module.compile()
-        return module
+        if isinstance(module, Layers):
+            module.compile()
+            return module
+        from neurodeploy.snn.memory_order import compiled
+
+        network: nn.Module = compiled(module)  # what `train.compile` does
+        return network
 
     return make

@@ -1,7 +1,8 @@
-"""Channels last: the memory order in which convolutions on CPUs are fastest."""
+"""Channels last, the memory order in which convolutions on CPUs are fastest; torch.compile, which takes it as well."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -15,12 +16,37 @@ def channels_last(network: nn.Module) -> None:
     (uxlfoundation/oneDNN issue 6035; seen here with torch 2.13): they, and what they read, must be in plain order.
     """
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for module in _strided_points(network):
+        # Both orders call a 1 x 1 kernel contiguous: it is the strides that oneDNN looks at.
+        shape, plain = module.weight.shape, module.weight.data.flatten(1).contiguous()
+        module.weight.data = plain.reshape(shape)
+        module.register_forward_pre_hook(lambda module, arguments: (_plain(arguments[0]), *arguments[1:]))
+
+
+def compiled(network: nn.Module, device: str = "cpu") -> Any:
+    """torch.compile of a network for a kind of device; for CPUs with channels last in the backward graph as well.
+
+    Inductor puts convolutions on CPUs into channels last whatever their weights are in. It does not see that a graph
+    with nothing but gradients of convolutions has any, and rearranges what goes into those of one input channel.
+    Convolutions of 1 x 1 with a stride are left to PyTorch itself, for the reason that `channels_last` has.
+    """
+    if device != "cpu":
+        return torch.compile(network)
+    for module in _strided_points(network):
+        module.forward = _alone(module.forward)  # type: ignore[assignment]
+    return torch.compile(network, options={"force_layout_optimization": True})
+
+
+def _alone(convolution: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Outside of what is compiled, where the order of what arrives is Inductor's."""
+    done: Callable[[torch.Tensor], torch.Tensor] = torch.compiler.disable(lambda values: convolution(_plain(values)))
+    return done
+
+
+def _strided_points(network: nn.Module) -> Iterator[nn.Conv2d]:
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.stride != (1, 1):
-            # Both orders call a 1 x 1 kernel contiguous: it is the strides that oneDNN looks at.
-            shape, plain = module.weight.shape, module.weight.data.flatten(1).contiguous()
-            module.weight.data = plain.reshape(shape)
-            module.register_forward_pre_hook(_plain_order)
+            yield module
 
 
 def flattened(values: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,7 +63,6 @@ def flattened(values: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor,
     return ordered.flatten(1), weight.unflatten(1, values.shape[1:]).permute(0, 2, 3, 1).flatten(1)
 
 
-def _plain_order(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    values = arguments[0]
+def _plain(values: torch.Tensor) -> torch.Tensor:
     # contiguous() leaves alone what is contiguous in both orders.
-    return (values.flatten(1).contiguous().view(values.shape), *arguments[1:])
+    return values.flatten(1).contiguous().view(values.shape)

@@ -19,7 +19,7 @@ from neurodeploy.hw_models import chip as find_chip
 from neurodeploy.snn.adversarial import adversarial_weights
 from neurodeploy.snn.chip_noise import make_perturbation
 from neurodeploy.snn.losses import Losses, classification_loss, records, training_losses
-from neurodeploy.snn.memory_order import channels_last
+from neurodeploy.snn.memory_order import channels_last, compiled
 from neurodeploy.snn.monitor import check_gradients, layer_figures, read_losses
 from neurodeploy.snn.optimise import make_optimizer, make_schedule
 from neurodeploy.snn.perturb import combine
@@ -90,10 +90,10 @@ class TrainingModule(pl.LightningModule):
 
     def configure_model(self) -> None:
         """Memory order, and compilation: before several devices lay out the gradients that they share."""
-        last = self.config.train.channels_last
-        if self.trainer.strategy.root_device.type == "cpu" if last is None else last:
+        last, device = self.config.train.channels_last, self.trainer.strategy.root_device.type
+        if device == "cpu" if last is None else last:
             channels_last(self.network)
-        self._compiled = (torch.compile(self.network),) if self.config.train.compile else ()
+        self._compiled = (compiled(self.network, device),) if self.config.train.compile else ()
 
     def on_fit_start(self) -> None:
         """The clock."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import subprocess
 import sys
 
@@ -12,9 +13,11 @@ from torch import nn
 
 from neurodeploy.ir.nodes import Input
 from neurodeploy.snn import adjacent
-from neurodeploy.snn.memory_order import channels_last, flattened
+from neurodeploy.snn.memory_order import channels_last, compiled, flattened
 from neurodeploy.snn.neurons import LIFNeurons, MembraneReadoutNeurons
 from neurodeploy.snn.spiking_network import SpikingNetwork, sequential
+
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 
 # As in a small ResNet-19 on 64 x 64: in channels last oneDNN writes past its workspace. It takes the process with it.
 CRASHES = """
@@ -31,9 +34,37 @@ print("alive")
 """
 
 
+def ended_well(script: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=300)
+    assert (ended.returncode, ended.stdout) == (0, "alive\n"), ended.stderr
+
+
 def test_a_strided_1_x_1_convolution_lives() -> None:
-    ended = subprocess.run([sys.executable, "-c", CRASHES], capture_output=True, text=True, check=False, timeout=120)
-    assert (ended.returncode, ended.stdout) == (0, "alive\n")
+    ended_well(CRASHES)
+
+
+@needs_compiler
+@pytest.mark.parametrize("order", ["channels_last(network)", ""])
+def test_a_strided_1_x_1_convolution_lives_when_it_is_compiled(order: str) -> None:
+    compiling = CRASHES.replace("channels_last(network)", f"{order}\nnetwork = compiled(network)")
+    ended_well(compiling.replace("import channels_last", "import channels_last, compiled"))
+
+
+@needs_compiler
+@pytest.mark.filterwarnings("ignore")  # torch's own, on its way
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_gradients_are_those_of_eager_mode_when_compiled(channels: int, last: bool) -> None:
+    torch.manual_seed(0)
+    eager = nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 5, 1, 2), nn.ReLU())
+    other = copy.deepcopy(eager)
+    if last:
+        channels_last(other)
+    values = torch.randn(4, channels, 12, 12)
+    for network in (eager, compiled(other)):
+        network(values).square().sum().backward()
+    for one, two in zip(eager.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, two.grad, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (1, 1), (1, 2), (1, (1, 2))])

@@ -189,7 +189,7 @@ def test_compile_is_asked_for_the_network_and_changes_nothing(
     plain = train(tiny_config(), tiny_data, tmp_path / "plain", progress=False)
     compiled = []
 
-    def stand_in(network: Any) -> Any:
+    def stand_in(network: Any, options: dict[str, Any]) -> Any:
         compiled.append(network)
         return lambda *values: network(*values)
 
