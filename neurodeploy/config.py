@@ -34,8 +34,8 @@ class DataConfig(Section):
         scan_frames: how many frames of a recording are scanned, one after the other.
         unit_range: values of recordings lie in [0, 1], count / (2^bits - 1), as those of images do.
         cache: folder for frames made from recordings; None makes them anew each time.
-        augment: what happens to training batches, in that order: crop, affine, flip, cutout, autoaugment; flip and
-            roll for recordings.
+        augment: what happens to training batches, in that order: crop, affine, flip, cutout, autoaugment; affine,
+            flip and roll for recordings.
     """
 
     name: str = "digits"

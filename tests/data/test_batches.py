@@ -104,7 +104,10 @@ def test_what_is_drawn_depends_on_seed_and_epoch_alone(options: dict[str, Any], 
     assert sorted(order) == list(range(len(data.train)))
 
 
-@pytest.mark.parametrize("options", [{"augment": ("crop",)}, {"encoding": "rate"}, {"augment": ("roll",)}])
+@pytest.mark.parametrize(
+    "options",
+    [{"augment": ("crop",)}, {"encoding": "rate"}, {"augment": ("roll",)}, {"augment": ("flip", "affine")}],
+)
 def test_every_batch_of_every_epoch_is_drawn(options: dict[str, Any]) -> None:
     """All samples alike: no two batches of two epochs are, whatever the order."""
     image = np.random.default_rng(0).integers(1, 255, (1, 3, 16, 16), dtype=np.uint8)
@@ -112,7 +115,7 @@ def test_every_batch_of_every_epoch_is_drawn(options: dict[str, Any]) -> None:
     split: Split = Split(image.repeat(32, axis=0), labels)
     if "encoding" in options:
         split = EncodedSplit(split.samples, labels, "rate", 3, 1 / 255, (0, "train"))
-    elif options["augment"] == ("roll",):
+    elif options["augment"][-1] in ("roll", "affine"):
         split = Split(split.samples[:, None].repeat(3, axis=1), labels, True)
     made = loader(split, Input((3, 16, 16), 1 / 255, 8), DataConfig(**options), 16, 0, True)
     drawn = []
@@ -280,10 +283,29 @@ def test_recordings_flip_all_steps_alike() -> None:
     assert not torch.equal(Augmentation(("flip",), (2, 12, 13), True)(RECORDING, 2), out)
 
 
+def test_recordings_are_turned_and_shifted_all_steps_alike() -> None:
+    """As if the first step were an image: the square is where the same draw puts it there, at every step."""
+    square = torch.zeros(64, 1, 28, 28)
+    square[:, :, 9:19, 9:19] = 1
+    steps = torch.tensor([1.0, 0.0, 5.0])[:, None, None, None, None]
+    polarities = torch.tensor([1.0, 2.0])[:, None, None]
+    out = Augmentation(("affine",), (2, 28, 28), True)(steps * polarities * square, 4)
+    assert out.shape == (3, 64, 2, 28, 28)
+    assert out.is_contiguous()
+    image = Augmentation(("affine",), (1, 28, 28), False)(square, 4)
+    torch.testing.assert_close(out, steps * polarities * image)
+    assert not torch.equal(image, square)
+
+
 @pytest.mark.parametrize(
     ("names", "shape", "temporal", "match"),
     [
-        (("crop", "cutout"), (2, 34, 34), True, "crop is not for recordings .allowed: flip, roll.; cutout is not"),
+        (
+            ("crop", "cutout"),
+            (2, 34, 34),
+            True,
+            "crop is not for recordings .allowed: affine, flip, roll.; cutout is not",
+        ),
         (("roll",), (1, 28, 28), False, "roll is not for images"),
         (("flip",), (700,), True, r"samples of shape \(700,\) are not \(channels, height, width\)"),
         (("autoaugment",), (2, 8, 8), False, "autoaugment needs 1 or 3 channels, not 2"),
