@@ -48,7 +48,7 @@ def renormalise(work: Work, knob: Knob, settings: RackSettings) -> Proposal:
         start = work.start(knob, layer, settings)
         codes = start + _per_code(exact, knob, layer)
         state = np.where(np.abs(codes) > knob.highest_code, AT_END, REACHED)
-        settings[knob.key(layer.name)] = np.where(state == REACHED, codes, start)
+        settings[knob.key(layer.name)] = np.clip(codes, -knob.highest_code, knob.highest_code)
         mask[knob.key(layer.name)] = state
         work.bench.observe(settings)
     return Proposal(settings, mask)

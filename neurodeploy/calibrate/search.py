@@ -148,14 +148,18 @@ def _search(work: Work, knob: Knob, response: Response, start: IntArray, more: i
 
 
 def judged(found: Search, start: IntArray, knob: Knob) -> tuple[IntArray, IntArray]:
-    """(codes, states): a knob that does nothing, or would have to go on beyond its end, stays where it was."""
+    """(codes, states): a knob that does nothing stays where it was; one that would have to go on stays at its end.
+
+    At its end a neuron is nearer to what it should be than anywhere else within the range, and the mask says that it
+    is not there. Where it was, it would be as far off as the worst neurons are.
+    """
     code, excess = found.codes, found.excess
     state = np.full(code.shape, REACHED)
     outward = (np.abs(code) == knob.highest_code) & (np.sign(excess) == np.sign(code)) & (excess != 0)
     state = np.where(outward, AT_END, state)
     deaf = ~found.answered & (excess != 0)
     state = np.where(deaf & (excess < 0), SILENT, np.where(deaf, UNSTOPPABLE, state))
-    return np.where(state == REACHED, code, start), state
+    return np.where(deaf, start, code), state
 
 
 def spread(values: IntArray, like: IntArray) -> IntArray:

@@ -122,7 +122,7 @@ def test_spsa_falls_to_the_middle_of_a_bowl() -> None:
     np.testing.assert_array_equal(alone.codes[0], found.codes[1])
 
 
-def test_what_does_nothing_or_wants_beyond_the_end_stays_and_is_marked() -> None:
+def test_what_does_nothing_stays_and_what_wants_beyond_the_end_stops_there_both_marked() -> None:
     """Neurons: in range, beyond either end, deaf and silent, deaf and unstoppable, deaf but right."""
     knob, codes = Knob("threshold", "neuron", 4, 1.0), np.arange(-7, 8)[:, None]
     table = np.concatenate([5 - codes, 40 - codes, -40 - codes, *(np.full((15, 1), x) for x in (-9, 9, 0))], axis=1)
@@ -130,14 +130,14 @@ def test_what_does_nothing_or_wants_beyond_the_end_stays_and_is_marked() -> None
     code, state = judged(found, np.zeros((1, 6), dtype=int), knob)
     assert found.codes[0, 1:3].tolist() == [7, -7]
     assert state[0].tolist() == [REACHED, AT_END, AT_END, SILENT, UNSTOPPABLE, REACHED]
-    assert code[0].tolist() == [5, 0, 0, 0, 0, 0]
+    assert code[0].tolist() == [5, 7, -7, 0, 0, 0]
 
 
-def test_a_code_at_the_end_that_is_enough_is_kept() -> None:
+def test_a_code_at_the_end_that_is_enough_is_not_marked() -> None:
     """With two bits every code but 0 is an end: what overshoots there has reached what it wanted."""
     knob = Knob("threshold", "neuron", 2, 1.0)
     table = np.array([[50, 60], [30, 45], [-4, 20]])  # codes -1, 0, 1
     found = bisect(Table(table[:, None]), np.zeros((1, 2), dtype=int), 1, 2)
     code, state = judged(found, np.zeros((1, 2), dtype=int), knob)
-    assert code[0].tolist() == [1, 0]
+    assert code[0].tolist() == [1, 1]
     assert state[0].tolist() == [REACHED, AT_END]

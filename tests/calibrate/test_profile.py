@@ -38,11 +38,11 @@ def made(
 ) -> tuple[Profile, dict[str, Any]]:
     """The profile of a chip of Loihi 2, whose settings have scalars, vectors and weights; and its rack settings."""
     program = programs["loihi2"]
-    for chip in population("loihi2", 8, **NOISE):
+    for chip in population("loihi2", 32, **NOISE):
         found = calibrate(virtual_rack([chip], program), program, data, parse_ladder("3-5"))
         if all(step.kept.all() for step in found.steps[1:]):
             return make_profile(chip, program, found, NOISE, NOW, 24), found.settings
-    raise AssertionError("none of eight chips is the better for levels 4 and 5")
+    raise AssertionError("none of 32 chips is the better for levels 4 and 5")
 
 
 def test_a_profile_comes_back_as_it_was(
@@ -76,7 +76,7 @@ def test_the_chip_of_a_profile_computes_what_the_rack_computed(
     profile, settings = made
     save_profile(profile, tmp_path / "chip")
     own, _ = with_profile(programs["loihi2"], tmp_path / "chip", NOW)
-    rack = virtual_rack(population("loihi2", 8, **NOISE)[profile.chip_id :][:1], programs["loihi2"])
+    rack = virtual_rack(population("loihi2", 32, **NOISE)[profile.chip_id :][:1], programs["loihi2"])
     got, wanted = engine.run(own, data.selection), rack.run(data.selection, settings)
     np.testing.assert_array_equal(got.readout, wanted.readout[0])
     assert (got.decisions == data.labels).mean() == pytest.approx(profile.validation_after)
