@@ -31,7 +31,7 @@ BARS = {"ours_eager_over_hand_loop": 0.75, "ours_compiled_over_best_compiled_riv
 
 def load(module: nn.Module, weights: dict[str, torch.Tensor]) -> None:
     """The same weights in all variants, times what the variant wants."""
-    parameters = dict(module.named_parameters())
+    parameters = {name.removeprefix("_orig_mod."): part for name, part in module.named_parameters()}
     factor = getattr(module, "factor", 1.0)
     with torch.no_grad():
         for name, value in weights.items():
