@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from neurodeploy.calibrate.device import RackSettings
 from neurodeploy.calibrate.search import AT_END, REACHED, Proposal
-from neurodeploy.calibrate.work import Work, grouped
+from neurodeploy.calibrate.work import Work, grouped, in_weight_units
 from neurodeploy.hw_models.chip import Knob
 from neurodeploy.hw_models.knobs import code_shape
 from neurodeploy.ir.arrays import FloatArray
-from neurodeploy.ir.program import DECAY_ONE, INPUT, VOLTAGE_UNIT_BITS, FixedPointNeurons, Layer, Program
+from neurodeploy.ir.program import INPUT, Layer, Program
 from neurodeploy.simulate import engine
 from neurodeploy.simulate.outside import sums
 
@@ -77,25 +77,14 @@ def _shift(
     layer: Layer, steps: int, nominal: tuple[FloatArray, FloatArray], own: tuple[FloatArray, FloatArray], knob: Knob
 ) -> FloatArray:
     """Of the threshold (or of the bias, turned around), per channel, relative to the nominal threshold."""
-    decay, threshold, bias = _in_weight_units(layer)
+    decays, thresholds, biases = in_weight_units(layer)
+    decay, threshold, bias = decays.mean(), thresholds.mean(), biases.reshape(layer.shape[0], -1).mean(axis=1)
     reach = steps if decay == 1 else (1 - decay**steps) / (1 - decay)
     (mean, deviation), (own_mean, own_deviation) = nominal, own
     ratio = np.where(deviation > 0, own_deviation / np.where(deviation > 0, deviation, 1), 1.0)
     ratio = np.clip(ratio, 1 / _MOST_RATIO, _MOST_RATIO)
     shift = (threshold - reach * (mean + bias)) * (ratio - 1) + reach * (own_mean - mean)
     return np.asarray(shift / threshold / (reach if knob.quantity == "bias" else 1.0))
-
-
-def _in_weight_units(layer: Layer) -> tuple[float, float, FloatArray]:
-    """(decay, threshold, bias per channel): means over the layer's neurons."""
-    neurons = layer.neurons
-    if isinstance(neurons, FixedPointNeurons):
-        decay = float(np.mean(1 - neurons.voltage_decay / DECAY_ONE))
-        threshold, bias = float(np.mean(neurons.threshold)), neurons.bias / 2.0**VOLTAGE_UNIT_BITS
-    else:
-        decay = float(np.mean(neurons.decay))
-        threshold, bias = float(np.mean(neurons.threshold)) / layer.scale, neurons.bias / layer.scale
-    return decay, threshold, bias.reshape(layer.shape[0], -1).mean(axis=1)
 
 
 def _per_code(values: FloatArray, knob: Knob, layer: Layer) -> NDArray[np.int64]:
