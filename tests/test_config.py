@@ -51,7 +51,7 @@ def test_loading_changes_no_preset() -> None:
 def test_a_named_preset_takes_the_place_of_the_data_set_s(file: Path) -> None:
     file.write_text("train: {epochs: 7}\n")
     config = load_config(file, ["train.learning_rate=0.5"], {"seed": 3}, preset="mnist-accurate")
-    assert (config.data.name, config.network.channels, config.data.augment) == ("mnist", (16, 48), ("affine",))
+    assert (config.data.name, config.network.channels, config.data.augment) == ("mnist", (24, 64), ("affine",))
     assert (config.train.epochs, config.train.learning_rate, config.seed) == (7, 0.5, 3)
     assert load_config(None, [], {"data.name": "own.npz"}, preset="mnist").data.name == "own.npz"
     with pytest.raises(UsageError, match="unknown preset 'mnits': did you mean mnist"):
