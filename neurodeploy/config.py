@@ -151,7 +151,7 @@ class TrainConfig(Section):
         precision: "32", "bf16" or "16" (mixed; "16" needs a GPU).
         accelerator, devices: as Lightning takes them.
         channels_last: memory order of convolutions, several times as fast on CPUs; None for where that is so.
-        compile: torch.compile the network; needs a C++ compiler, and pays after some hundred iterations.
+        compile: torch.compile the network; needs a C++ compiler. On CPUs it brings next to nothing (docs/results.md).
         threads: of the CPU; None for torch's own choice.
         loggers: beside log.csv, which is always written.
     """

@@ -6,6 +6,7 @@ import copy
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -65,6 +66,25 @@ def test_gradients_are_those_of_eager_mode_when_compiled(channels: int, last: bo
         network(values).square().sum().backward()
     for one, two in zip(eager.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(one.grad, two.grad, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("device", "options"), [("cpu", {"options": {"force_layout_optimization": True}}), ("cuda", {})]
+)
+def test_only_for_cpus_compilation_is_told_of_the_order(
+    device: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def stand_in(network: nn.Module, **given: Any) -> nn.Module:
+        asked.append(given)
+        return network
+
+    monkeypatch.setattr(torch, "compile", stand_in)
+    network = nn.Sequential(nn.Conv2d(2, 3, 1, 2))
+    assert compiled(network, device) is network
+    assert asked == [options]
+    assert ("forward" in vars(network[0])) == (device == "cpu")  # left to PyTorch itself there
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (1, 1), (1, 2), (1, (1, 2))])
