@@ -13,7 +13,7 @@ from neurodeploy.ir.nodes import Reset
 Evidence = Literal["measured-silicon", "bit-exact-sim", "statistical-sim", "modelled"]
 
 
-Quantity = Literal["threshold", "bias", "gain", "weight", "readout"]
+Quantity = Literal["threshold", "leak", "bias", "gain", "weight", "readout"]
 Granularity = Literal["chip", "layer", "core", "neuron", "synapse"]
 
 
@@ -24,10 +24,11 @@ class Knob:
     With x = span * code / (2**(bits - 1) - 1), code in ±(2**(bits - 1) - 1), a positive code makes neurons fire less:
 
         "threshold":  threshold' = max(threshold + x * nominal threshold, 0)
+        "leak":       decay' = min(max(decay - x * nominal decay, 0), 1), of floating-point neurons
         "bias":       bias' = bias - x * nominal threshold, at every step
         "gain":       threshold' = threshold * (1 + x), bias' = bias * (1 + x), that is, all input divided by 1 + x
 
-    where `threshold` and `bias` are what the chip has. "weight" and "readout" (the weights of the last layer alone) are
+    where `threshold`, `decay` and `bias` are what the chip has. "weight" and "readout" (the weights of the last layer alone) are
     written as they are: integers of `bits` with sign.
 
     Attributes:

@@ -139,6 +139,12 @@ def _moved(layer: Layer, nominal: Layer, knob: Knob, code: IntArray) -> Layer:
         return replace(
             layer, neurons=replace(neurons, threshold=frozen_floats(neurons.threshold * divided), bias=scaled)
         )
+    if knob.quantity == "leak":
+        meant = nominal.neurons
+        if isinstance(neurons, FixedPointNeurons) or isinstance(meant, FixedPointNeurons):
+            raise UsageError(f"layer {layer.name}: {knob.name} is of floating-point neurons, whose decays are their own")
+        decay = np.broadcast_to(np.clip(neurons.decay - meant.decay * relative, 0, 1), layer.shape)
+        return replace(layer, neurons=replace(neurons, decay=frozen_floats(decay)))
     shift = nominal.neurons.threshold * relative
     if isinstance(neurons, FixedPointNeurons):
         if knob.quantity == "threshold":

@@ -69,9 +69,7 @@ class Bench:
         if not isinstance(found, Counts):
             raise MeasurementError(f"the device returned {type(found).__name__} where spike counts are expected")
         program, chips = self.program, self.device.chips
-        wanted = (chips, self._batch(inputs), *program.layers[-1].shape)
-        if found.readout.shape != wanted or not np.isfinite(found.readout).all():
-            raise MeasurementError(f"the device's readout is of shape {found.readout.shape}, or not finite; {wanted}")
+        _check_readout(found.readout, (chips, self._batch(inputs), *program.layers[-1].shape))
         for layer in program.layers:
             if layer.fires:
                 check_counts(layer.name, found.spike_counts.get(layer.name), (chips, *layer.shape))
@@ -84,6 +82,7 @@ class Bench:
             raise MeasurementError(f"the device returned recordings of {0 if found is None else len(found)} chips")
         lead = (self.program.steps, self._batch(inputs))
         for one in found:
+            _check_readout(one.readout, (self._batch(inputs), *self.program.layers[-1].shape))
             for layer in self.program.layers:
                 if layer.fires:
                     check_counts(layer.name, one.spikes.get(layer.name), (*lead, *layer.shape))
@@ -109,6 +108,11 @@ class Bench:
 
     def _batch(self, inputs: NDArray[Any]) -> int:
         return int(inputs.shape[0 if inputs.ndim == len(self.program.input.shape) + 1 else 1])
+
+
+def _check_readout(readout: NDArray[Any], wanted: tuple[int, ...]) -> None:
+    if readout.shape != wanted or not np.isfinite(readout).all():
+        raise MeasurementError(f"the device's readout is of shape {readout.shape}, or not finite; {wanted}")
 
 
 def check_counts(layer: str, values: Any, shape: tuple[int, ...]) -> None:

@@ -5,8 +5,17 @@ long each stays in the sum. With R* the nominal Program's readout of the same sa
 
     W, b = argmin |F W + c b - R*|² + λ (|W - W0|² + |b - b0|²)        W0, b0: what is there now
 
-in units of a weight, rounded to the chip's codes. λ is the one of a grid whose decisions agree most with the nominal
-Program's on a quarter of the samples that the fit did not see.
+in units of a weight. λ is the one of a grid whose decisions agree most with the nominal Program's on a quarter of the
+samples that the fit did not see.
+
+A synapse of the readout may be off itself: the chip computes F (G ∘ W) + c b, with a gain G per synapse. What its
+readouts R were in the same recording tells the gains,
+
+    G = argmin |F (G ∘ W0) + c b0 - R|² + μ |W0 ∘ (G - 1)|²
+
+with the μ of a grid that foretells R best on the held-out quarter, or G = 1 where none does so better by a tenth than
+synapses that are as they were written (noise of a readout must not become gains). What is written is W / G, rounded to
+the chip's codes. A gain below 1/4, of a dead synapse for one, is taken for 1/4.
 """
 
 from __future__ import annotations
@@ -18,7 +27,7 @@ from numpy.typing import NDArray
 
 from neurodeploy.calibrate.device import RackSettings
 from neurodeploy.calibrate.search import Proposal
-from neurodeploy.calibrate.work import Work
+from neurodeploy.calibrate.work import Work, readout_in_weight_units
 from neurodeploy.hw_models.chip import Knob
 from neurodeploy.hw_models.knobs import BIAS, weight_key
 from neurodeploy.ir.arrays import FloatArray, IntArray
@@ -29,7 +38,10 @@ from neurodeploy.simulate.recording import Recording
 
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # λ, relative to the mean square of a feature
 _MOST = 512  # samples: every spike of a layer is held at once
-_HELD_OUT = 4  # every fourth sample chooses λ
+_HELD_OUT = 4  # every fourth sample chooses λ and μ
+_EXACT = 1e-12  # of a readout's mean square: what rounding of floats leaves
+_CLEARLY = 0.9  # of the error without gains
+_LEAST_GAIN = 0.25
 
 
 def cannot_refit(program: Program) -> str | None:
@@ -48,7 +60,7 @@ def refit(work: Work, knob: Knob, settings: RackSettings) -> Proposal:
     inputs = work.refit[:_MOST] if work.refit.ndim == len(program.input.shape) + 1 else work.refit[:, :_MOST]
     last = program.layers[-1]
     nominal = engine.run(program, inputs)
-    wanted = _in_weight_units(last, nominal.readout)
+    wanted = readout_in_weight_units(last, nominal.readout)
     found = []
     for chip, one in enumerate(work.bench.recordings(inputs, settings)):
         before = [
@@ -57,7 +69,8 @@ def refit(work: Work, knob: Knob, settings: RackSettings) -> Proposal:
         ]
         bias_key = weight_key(last.name, BIAS)
         added = np.asarray(settings[bias_key][chip]) if bias_key in settings else np.zeros(last.shape, dtype=np.int64)
-        found.append(_fitted(program, features(program, one, inputs), wanted, before, added, knob))
+        seen, told = features(program, one, inputs), readout_in_weight_units(last, one.readout)
+        found.append(_fitted(program, seen, told, wanted, before, added, knob))
     settings = dict(settings)
     for part in range(len(last.synapses)):
         settings[weight_key(last.name, part)] = np.stack([weights[part] for weights, _ in found])
@@ -113,6 +126,7 @@ def _lasting(layer: Layer, steps: int) -> tuple[FloatArray, FloatArray]:
 def _fitted(
     program: Program,
     seen: FloatArray,
+    told: FloatArray,
     wanted: FloatArray,
     before: list[NDArray[Any]],
     added: NDArray[Any],
@@ -121,33 +135,62 @@ def _fitted(
     """(weights of each synapses, what is added to the biases)."""
     per_code, bias = _bias(program.layers[-1])
     prior = np.concatenate([*before, (bias + added * per_code)[:, None]], axis=1).T  # (F + 1, classes)
-    held = np.arange(len(seen)) % _HELD_OUT == _HELD_OUT - 1
-    fit, check = (seen[~held], wanted[~held]), (seen[held], wanted[held])
+    gains = measured_gains(seen, told, prior)
+    held = _held_out(len(seen))
     scale = np.square(seen).mean()
     best, agreement = prior, -1.0
-    if len(check[0]) and scale > 0:
+    if held.any() and scale > 0:
         for ridge in _RIDGES:
-            candidate = _solved(*fit, prior, ridge * scale * len(fit[0]))
-            agreed = float(np.mean((check[0] @ candidate).argmax(axis=1) == check[1].argmax(axis=1)))
+            candidate = _solved(seen[~held], wanted[~held], prior, ridge * scale * int((~held).sum()))
+            agreed = float(np.mean((seen[held] @ candidate).argmax(axis=1) == wanted[held].argmax(axis=1)))
             if agreed >= agreement:  # of equals the one that stays nearest to what is there
                 best, agreement, chosen = candidate, agreed, ridge
         best = _solved(seen, wanted, prior, chosen * scale * len(seen))
-    weights = best[:-1].T
+    weights = (best / gains)[:-1].T
     shrink = min(1.0, knob.highest_code / max(float(np.abs(weights).max()), 1e-12))
-    shrink = min(shrink, _room(program, weights, best[-1]))
+    shrink = min(shrink, _room(program, weights * np.maximum(gains[:-1].T, 1), best[-1]))
     codes = np.rint(weights * shrink).astype(np.int64)
     sizes = np.cumsum([one.shape[1] for one in before])[:-1]
     return list(np.split(codes, sizes, axis=1)), np.rint((best[-1] * shrink - bias) / per_code).astype(np.int64)
 
 
+def measured_gains(seen: FloatArray, told: FloatArray, prior: FloatArray) -> FloatArray:
+    """(F + 1, classes) how strong each synapse of the readout is, of what was written; 1 for biases and where W is 0.
+
+    Args:
+        seen: (B, F + 1), `features` of a recording.
+        told: (B, classes), the chip's readouts in it, in units of a weight.
+        prior: (F + 1, classes), the weights and biases that were written.
+    """
+    ones = np.ones_like(prior)
+    held = _held_out(len(seen))
+    missing = told - seen @ prior
+    least, scale = float(np.square(missing[held]).mean()) if held.any() else 0.0, np.square(seen).mean()
+    if least <= _EXACT * float(np.square(told).mean()) or scale == 0:
+        return ones
+    least *= _CLEARLY
+    best = None
+    for ridge in _RIDGES:
+        off = _solved(seen[~held, :-1], missing[~held], 0 * prior[:-1], ridge * scale * int((~held).sum()))
+        error = float(np.square(missing[held] - seen[held, :-1] @ off).mean())
+        if error < least:
+            least, best = error, ridge
+    if best is None:
+        return ones
+    off = _solved(seen[:, :-1], missing, 0 * prior[:-1], best * scale * len(seen))
+    written = prior[:-1]
+    gains = np.where(written != 0, 1 + off / np.where(written != 0, written, 1), 1.0)
+    ones[:-1] = np.maximum(gains, _LEAST_GAIN)
+    return ones
+
+
+def _held_out(samples: int) -> NDArray[np.bool_]:
+    return np.asarray(np.arange(samples) % _HELD_OUT == _HELD_OUT - 1)
+
+
 def _solved(seen: FloatArray, wanted: FloatArray, prior: FloatArray, strength: float) -> FloatArray:
     square = seen.T @ seen + strength * np.eye(seen.shape[1])
     return np.asarray(prior + np.linalg.solve(square, seen.T @ (wanted - seen @ prior)))
-
-
-def _in_weight_units(layer: Layer, readout: NDArray[Any]) -> FloatArray:
-    unit = 2.0**VOLTAGE_UNIT_BITS if isinstance(layer.neurons, FixedPointNeurons) else layer.scale
-    return np.asarray(readout / unit, dtype=np.float64)
 
 
 def _bias(layer: Layer) -> tuple[float, FloatArray]:

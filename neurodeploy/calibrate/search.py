@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from neurodeploy.calibrate.algorithms import ALGORITHMS, SPSA, Best, Response, Search, spsa
 from neurodeploy.calibrate.device import RackSettings
+from neurodeploy.calibrate.leak import TURNS, Timing, leak_knob
 from neurodeploy.calibrate.membrane import replayed
 from neurodeploy.calibrate.work import Work
 from neurodeploy.hw_models.chip import Knob
@@ -39,26 +42,57 @@ class Proposal:
 
 
 def match_neurons(work: Work, knob: Knob, settings: RackSettings) -> Proposal:
-    """Every code of its own, layer by layer from the input: what a layer receives depends on the codes before it."""
-    settings, mask = dict(settings), {}
+    """Every code of its own, layer by layer from the input: what a layer receives depends on the codes before it.
+
+    Where the chip has a trim of each neuron's leak too, its search and the knob's take turns.
+    """
+    settings = dict(settings)
+    mask: dict[str, IntArray] = {}
+    leak = leak_knob(work.bench.device.knobs) if knob.per == "neuron" else None
     for layer in work.firing:
-        key = knob.key(layer.name)
-        start = work.start(knob, layer, settings)
-        best = Best(start)
-
-        def response(codes: IntArray, key: str = key, layer: Layer = layer, best: Best = best) -> NDArray[Any]:
-            excess = work.excess([layer], knob, settings | {key: codes})[layer.name]
-            best.take(codes, excess)
-            work.bench.observe(settings | {key: best.codes})
-            return excess
-
-        probed = work.options.measure == "membrane" and knob.per == "neuron"
-        measured = replayed(work, layer, knob, settings) if probed else response
-        found = _search(work, knob, measured, start, int(key in settings))
-        settings[key], mask[key] = judged(found, start, knob)
-        if probed:  # a search on the chip tells of every run itself
-            work.bench.observe(settings)
+        timing = Timing(work, layer) if leak is not None else None
+        for turn in range(2 * TURNS + 1 if timing is not None else 1):
+            if timing is not None and leak is not None and turn % 2:
+                _match(work, layer, leak, settings, mask, timing.excess)
+            elif work.options.measure == "membrane" and knob.per == "neuron":
+                _take(work, layer, knob, settings, mask, replayed(work, layer, knob, settings))
+                work.bench.observe(settings)  # a search on the chip tells of every run itself
+            else:
+                _match(work, layer, knob, settings, mask, partial(_rate_excess, work, layer, knob))
     return Proposal(settings, mask)
+
+
+def _rate_excess(work: Work, layer: Layer, knob: Knob, settings: RackSettings) -> NDArray[Any]:
+    return work.excess([layer], knob, settings)[layer.name]
+
+
+def _match(
+    work: Work,
+    layer: Layer,
+    knob: Knob,
+    settings: RackSettings,
+    mask: dict[str, IntArray],
+    excess_of: Callable[[RackSettings], NDArray[Any]],
+) -> None:
+    """Searches one layer's codes of a knob on the chip."""
+    key, best = knob.key(layer.name), Best(work.start(knob, layer, settings))
+
+    def response(codes: IntArray) -> NDArray[Any]:
+        excess = excess_of(settings | {key: codes})
+        best.take(codes, excess)
+        work.bench.observe(settings | {key: best.codes})
+        return excess
+
+    _take(work, layer, knob, settings, mask, response)
+
+
+def _take(
+    work: Work, layer: Layer, knob: Knob, settings: RackSettings, mask: dict[str, IntArray], response: Response
+) -> None:
+    """Puts the codes that a response asks for among the settings."""
+    key, start = knob.key(layer.name), work.start(knob, layer, settings)
+    found = _search(work, knob, response, start, int(key in settings))
+    settings[key], mask[key] = judged(found, start, knob)
 
 
 def match_layers(work: Work, knob: Knob, settings: RackSettings) -> Proposal:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from neurodeploy.calibrate.device import RackSettings
 from neurodeploy.calibrate.search import Proposal
-from neurodeploy.calibrate.work import Work, current_kept, in_weight_units
+from neurodeploy.calibrate.work import Work, current_kept, in_weight_units, readout_in_weight_units
 from neurodeploy.hw_models.chip import Knob
 from neurodeploy.hw_models.knobs import weight_key
 from neurodeploy.hw_models.random import frozen_uniforms
@@ -31,6 +31,7 @@ from neurodeploy.ir.arrays import IntArray
 from neurodeploy.ir.program import INPUT, Layer, Program
 from neurodeploy.ir.synapses import ConvSynapses, Synapses
 from neurodeploy.simulate import engine
+from neurodeploy.simulate.recording import Recording
 
 _MOMENTS = (0.9, 0.99)
 
@@ -62,7 +63,7 @@ def tune(work: Work, knob: Knob, settings: RackSettings) -> Proposal:
         recordings = work.bench.recordings(batch, settings)
         rate = options.tuning_rate * (1 - step / options.tuning_steps)
         for model, recording in zip(models, recordings, strict=True):
-            model.learn(batch, recording.spikes, targets[torch.from_numpy(order)], rate, step)
+            model.learn(batch, recording, targets[torch.from_numpy(order)], rate, step)
         codes = [model.codes() for model in models]
         settings |= {key: np.stack([one[key] for one in codes]) for key in codes[0]}
         work.bench.observe(settings)
@@ -105,11 +106,11 @@ class _Model:
         """key -> what is written."""
         return {key: np.rint(one.detach().numpy()).astype(np.int64) for key, one in self.weights.items()}
 
-    def learn(
-        self, inputs: NDArray[Any], spikes: Mapping[str, NDArray[Any]], targets: torch.Tensor, rate: float, step: int
-    ) -> None:
+    def learn(self, inputs: NDArray[Any], recording: Recording, targets: torch.Tensor, rate: float, step: int) -> None:
         """One step of Adam, relative to the size of each array of weights."""
-        readout = self._readout(inputs, spikes)
+        modelled = self._readout(inputs, recording.spikes)
+        measured = torch.from_numpy(readout_in_weight_units(self.program.layers[-1], recording.readout)).float()
+        readout = modelled + (measured - modelled).detach()  # the chip's value, the model's gradient
         loss = -(targets * torch.log_softmax(readout / readout.detach().std().clamp(min=1e-6) * _SHARPNESS, dim=1))
         gradients = torch.autograd.grad(loss.sum(dim=1).mean(), list(self.weights.values()), allow_unused=True)
         low, high = -self.knob.highest_code, self.knob.highest_code

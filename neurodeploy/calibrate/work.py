@@ -60,9 +60,9 @@ class Options:
     algorithm: str = "bisection"
     measure: str = "rates"
     runs: int | None = None
-    tuning_steps: int = 30
+    tuning_steps: int = 120
     tuning_batch: int = 64
-    tuning_rate: float = 0.02
+    tuning_rate: float = 0.005
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -157,6 +157,12 @@ def in_weight_units(layer: Layer) -> tuple[FloatArray, FloatArray, FloatArray]:
         whole = (neurons.decay, neurons.threshold / layer.scale, neurons.bias / layer.scale)
     first, second, third = (np.asarray(one, dtype=np.float64) for one in whole)
     return first, second, third
+
+
+def readout_in_weight_units(layer: Layer, readout: NDArray[Any]) -> FloatArray:
+    """(B, classes) readouts of a membrane readout, in units of its weights."""
+    unit = 2.0**VOLTAGE_UNIT_BITS if isinstance(layer.neurons, FixedPointNeurons) else layer.scale
+    return np.asarray(readout / unit, dtype=np.float64)
 
 
 def current_kept(layer: Layer) -> NDArray[Any]:

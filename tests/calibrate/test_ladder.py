@@ -25,7 +25,7 @@ from neurodeploy.simulate.recording import Recording
 Population = Callable[..., list[VirtualChip]]
 Programs = dict[str, Program]
 QUICK = Options(tuning_steps=3, tuning_batch=16)
-CLIMBABLE = {"loihi2": "1-6", "mixed-signal": "1-6", "by-core": "2-3+5-6"}
+CLIMBABLE = {"loihi2": "1-6", "mixed-signal": "1-6", "mixed-signal-leak": "3-4", "by-core": "2-3+5-6"}
 
 
 def rate_errors(chips: list[VirtualChip], program: Program, data: CalibrationData, settings: RackSettings) -> Any:

@@ -94,6 +94,24 @@ def test_float_biases_by_value() -> None:
     np.testing.assert_array_equal(got.threshold, 0.9)
 
 
+def test_leaks_by_value_and_end_at_0_and_1() -> None:
+    chip, leak = program(False), Knob("leak", "neuron", 7, 1.0)
+    own = replace(chip.layers[0].neurons, decay=np.array([0.75, 0.75, 0.3, 0.9, 0.75, 0.5]))
+    chip = replace(chip, layers=(replace(chip.layers[0], neurons=own), chip.layers[1]))
+    codes = np.array([0, 21, 63, -63, -21, -20])
+    got = moved(chip, program(False), leak, {"a": codes}).layers[0].neurons
+    # of the nominal 0.75 a third is 0.25; 0.3 - 0.75 and 0.9 + 0.75 lie outside; 0.75 + 0.25 is 1
+    wanted = [0.75, 0.5, 0.0, 1.0, 1.0, 0.5 + 0.75 * 20 / 63]
+    np.testing.assert_allclose(got.decay, wanted, rtol=1e-15)  # type: ignore[union-attr]
+    np.testing.assert_array_equal(got.threshold, own.threshold)
+    np.testing.assert_array_equal(got.bias, own.bias)  # type: ignore[union-attr]
+
+
+def test_a_leak_of_fixed_point_neurons_is_refused() -> None:
+    with pytest.raises(UsageError, match="layer a: leak per neuron is of floating-point neurons"):
+        moved(program(True), program(True), Knob("leak", "neuron", 7, 1.0), {"a": FLAT})
+
+
 @pytest.mark.parametrize("fixed", [True, False])
 @pytest.mark.parametrize("quantity", ["threshold", "bias"])
 def test_one_code_for_a_layer_moves_all_its_neurons_alike(fixed: bool, quantity: Any) -> None:
