@@ -23,13 +23,18 @@ pytestmark = [
 ]
 
 
+@pytest.mark.parametrize(("chip", "levels"), [("mixed-signal", "3-5"), ("mixed-signal-leak", "4")])
 def test_a_chip_is_calibrated_alike_in_rockpool(
-    programs: dict[str, Program], population: Callable[..., list[VirtualChip]], data: CalibrationData
+    programs: dict[str, Program],
+    population: Callable[..., list[VirtualChip]],
+    data: CalibrationData,
+    chip: str,
+    levels: str,
 ) -> None:
     if rockpool.backend().version is None:
         pytest.fail(rockpool.backend().detail)
-    program, chips = programs["mixed-signal"], population("mixed-signal", 2, mismatch=0.4)
-    knobs, ladder = chips[0].model.knobs, parse_ladder("3-5")
+    program, chips = programs[chip], population(chip, 2, mismatch=0.4)
+    knobs, ladder = chips[0].model.knobs, parse_ladder(levels)
     few = replace(data, selection=data.selection[:72], labels=data.labels[:72])
     exported = [chip.realise(program) for chip in chips]  # what `export --virtual-chip` writes
     ours = calibrate(virtual_rack(chips, program), program, few, ladder)
