@@ -142,7 +142,9 @@ def _moved(layer: Layer, nominal: Layer, knob: Knob, code: IntArray) -> Layer:
     if knob.quantity == "leak":
         meant = nominal.neurons
         if isinstance(neurons, FixedPointNeurons) or isinstance(meant, FixedPointNeurons):
-            raise UsageError(f"layer {layer.name}: {knob.name} is of floating-point neurons, whose decays are their own")
+            raise UsageError(
+                f"layer {layer.name}: {knob.name} is of floating-point neurons, whose decays are their own"
+            )
         decay = np.broadcast_to(np.clip(neurons.decay - meant.decay * relative, 0, 1), layer.shape)
         return replace(layer, neurons=replace(neurons, decay=frozen_floats(decay)))
     shift = nominal.neurons.threshold * relative
