@@ -28,8 +28,8 @@ class Knob:
         "bias":       bias' = bias - x * nominal threshold, at every step
         "gain":       threshold' = threshold * (1 + x), bias' = bias * (1 + x), that is, all input divided by 1 + x
 
-    where `threshold`, `decay` and `bias` are what the chip has. "weight" and "readout" (the weights of the last layer alone) are
-    written as they are: integers of `bits` with sign.
+    where `threshold`, `decay` and `bias` are what the chip has. "weight" and "readout" (the weights of the last layer
+    alone) are written as they are: integers of `bits` with sign.
 
     Attributes:
         quantity: what the knob moves.

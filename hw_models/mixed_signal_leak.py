@@ -16,8 +16,9 @@ CHIP = replace(
             per="neuron",
             bits=7,
             span=1.0,
-            source="ours: a trim DAC of 7 bits over ±100 % of the nominal decay; the neurons of BrainScaleS-2 have a bias "
-            "current of their own for the leak (Pehle et al., Front. Neurosci. 16, 2022), with another relation to it",
+            source="ours: a trim DAC of 7 bits over ±100 % of the nominal decay; the neurons of BrainScaleS-2 have a "
+            "bias current of their own for the leak (Pehle et al., Front. Neurosci. 16, 2022), with another relation "
+            "to it",
         ),
     ),
 )
