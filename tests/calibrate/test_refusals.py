@@ -34,6 +34,20 @@ def test_a_chip_without_a_knob_is_refused(programs: Programs) -> None:
         virtual_rack([ideal], programs["mixed-signal"])
 
 
+@pytest.mark.parametrize("readout", [np.zeros((1, 10)), np.full((160, 10), np.nan)], ids=["shape", "not finite"])
+def test_a_recording_whose_readout_is_nonsense_ends_level_5(
+    programs: Programs, population: Population, data: CalibrationData, readout: NDArray[Any]
+) -> None:
+    device = Watched(virtual_rack(population("mixed-signal", 1, mismatch=0.3), programs["mixed-signal"]))
+    whole = device.record
+    device.record = lambda inputs, settings: [  # type: ignore[method-assign]
+        replace(one, readout=readout) for one in whole(inputs, settings)
+    ]
+    step = calibrate(device, programs["mixed-signal"], data, (5,)).steps[0]
+    assert "the device's readout is of shape" in step.refused
+    assert not step.kept.any()
+
+
 def test_a_level_without_its_knob_is_refused_by_name(
     programs: Programs, population: Population, data: CalibrationData
 ) -> None:
