@@ -42,6 +42,13 @@ SETTINGS = {
 }
 """Small networks, so that many chips can be calibrated: two convolutions and a hidden layer; recordings of 16 x 16."""
 PRESETS = {"n-mnist": "n-mnist-small"}
+TRAININGS: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "plain": (None, ()),
+    "psg": (None, ("train.potential_weight=0",)),
+    "robust": ("robust", ()),
+    "robust-pda": ("robust", ("train.potential_weight=1",)),
+}
+"""How networks are trained: a recipe of `neurodeploy train --recipe`, and what is set besides."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ class Case:
     """Chips of one kind and how they are calibrated.
 
     Attributes:
+        recipe: a name of `TRAININGS`.
         ladder: that is climbed, () for none.
         bits: of the knob per neuron; samples: for measurement; runs: per search; None for the usual number.
         axis: the noise whose level the case is at.
@@ -133,11 +141,11 @@ def study_of(options: argparse.Namespace, work: Path, case: Case, seed: int) -> 
     if not path.is_file():
         given = {"data.name": options.data, "data.root": options.data_root, "seed": seed}
         named = {name: value for name, value in given.items() if value is not None}
-        settings = list(settings_of(options))
+        recipe, own = TRAININGS[case.recipe]
+        settings = [*settings_of(options), *own]
         if options.data == "n-mnist":
             settings.append(f"data.cache={work / 'frames'}")
         started = time.process_time()
-        recipe = None if case.recipe == "plain" else case.recipe
         chosen = load_config(None, settings, named, PRESETS.get(options.data), recipe)
         model = train_model(chosen, path, progress=False)
         spent = time.process_time() - started

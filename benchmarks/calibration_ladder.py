@@ -4,12 +4,14 @@
 
 Networks are trained once per recipe and seed; every chip is calibrated level by level and measured on test samples that
 took no part, the same chips before and after. A ladder of several levels is climbed once and measured after each of
-them, so that 1-5 brings the rows 1, 1+2, 1-3, 1-4 and 1-5. Parts (--parts):
+them, so that 1-5 brings the rows 1, 1+2, 1-3, 1-4 and 1-5. Networks are trained (--recipes) without noise and with
+potential adjustment, "plain", or without it, "psg"; with the recipe for chips that differ, "robust", or with potential
+adjustment on top of it, "robust-pda". Parts (--parts):
 
     levels        accuracy against mismatch for every ladder
     thermal       the same with thermal noise 0.1 while measuring and while testing
     sources       mismatch 0.5 of thresholds alone and of decays alone: what trims of thresholds can make up for
-    synapses      mismatch with 0.3 on every synapse too, networks trained without and with noise
+    synapses      mismatch with 0.3 on every synapse too
     bits          level 4 against the bits of the trims, at mismatch 0.2, 0.3 and 0.5 where --mismatch has them
     measurements  level 4 against measurement samples and against runs per search, at mismatch 0.5
     readout       levels 4 and 5 against readout noise, at mismatch 0.5
@@ -35,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from calibration_chips import NONE, SETTINGS, Case, drifts, population, settings_of, study_of
+from calibration_chips import NONE, SETTINGS, TRAININGS, Case, drifts, population, settings_of, study_of
 from common import mean_interval, provenance, read_json, write_json
 
 from neurodeploy.calibrate.ladder import ladder_name, parse_ladder, usable
@@ -80,7 +82,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=1000, help="test samples")
     parser.add_argument("--chip", default="loihi2,mixed-signal,dynapse2")
     parser.add_argument("--levels", default="1-5,4", help="ladders to climb, separated by commas")
-    parser.add_argument("--recipes", default="plain", help="of levels and thermal: plain, robust")
+    parser.add_argument(
+        "--recipes", default="plain", help="of levels, thermal and synapses: plain, psg, robust, robust-pda"
+    )
     parser.add_argument("--bits", default="2,3,4,5,6,7,8", help="of trims, of the part bits")
     parser.add_argument("--mismatch", default=",".join(map(str, MISMATCH)))
     parser.add_argument("--parts", default=",".join(PARTS))
@@ -97,6 +101,9 @@ def _options() -> argparse.Namespace:
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         raise UsageError(f"--parts {', '.join(sorted(unknown))}: known are {', '.join(PARTS)}")
+    unknown = set(options.recipes.split(",")) - set(TRAININGS)
+    if unknown:
+        raise UsageError(f"--recipes {', '.join(sorted(unknown))}: known are {', '.join(TRAININGS)}")
     return options
 
 
@@ -168,7 +175,7 @@ def _cases(options: argparse.Namespace) -> Iterator[Case]:
             for ladder in ladders:
                 yield Case("sources", "plain", chip, replace(NoiseModel(), **{name: 0.5}), ladder, axis=name)
         if "synapses" in options.parts:
-            for recipe, ladder in product(("robust", "plain"), ladders):
+            for recipe, ladder in product(options.recipes.split(","), ladders):
                 yield Case("synapses", recipe, chip, NoiseModel(mismatch=0.3, weight_mismatch=0.3), ladder)
         if "bits" in options.parts:
             for level, bits in product(sorted({0.2, 0.3, 0.5} & set(levels)), map(int, options.bits.split(","))):

@@ -26,7 +26,9 @@ def test_a_recipe_lies_between_preset_and_settings(name: str) -> None:
 
 
 def test_the_robust_recipe_trains_on_what_calibration_meets() -> None:
-    noise = load_config(None, [], recipe="robust").noise
+    config = load_config(None, [], recipe="robust")
+    noise = config.noise
+    assert config.train.potential_weight == 0  # measured: potential adjustment costs robustness
     assert (noise.mismatch, noise.weight_mismatch, noise.thermal) == (0.3, 0.2, 0.1)
     NoiseModel(mismatch=noise.mismatch, weight_mismatch=noise.weight_mismatch, thermal=noise.thermal)
 
