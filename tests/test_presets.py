@@ -90,7 +90,7 @@ def test_every_data_set_has_a_preset_of_its_name() -> None:
     assert {load_config(None, [], preset=name).data.name for name in NAMES} == set(SOURCES) == set(WRITE)
 
 
-PAPER = {  # psg-pda.md: steps, epochs, batch, learning rate (authors' recipes; steps of the paper's Table 1)
+PAPER = {  # steps, epochs, batch, learning rate (the authors' recipes; steps of the paper's Table 1)
     "paper-mnist": (4, 70, 80, 0.01),
     "paper-cifar-10": (6, 400, 64, 0.04),
     "paper-cifar-100": (4, 400, 64, 0.04),

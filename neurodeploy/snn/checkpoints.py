@@ -23,7 +23,7 @@ BEST = "best.ckpt"
 _PARTS = {"state_dict", "experiment", "history", "samples", "sums", "start", "scales"}
 PREFIX = "network."  # of the network's parts in a checkpoint
 # What may differ between a training and its resumption: it changes no number.
-_WITHOUT_EFFECT = frozenset({"data.root", "data.download", "data.cache", "train.loggers"})
+_WITHOUT_EFFECT = frozenset({"data.root", "data.download", "data.cache", "train.loggers", "train.workers"})
 
 
 class InterruptedTrainingError(NeurodeployError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -62,6 +63,11 @@ class SharedOrder(Sampler[Indices]):
         start, self.start = self.start, 0
         for turn in range(start, len(self)):
             yield batches[(turn * self.devices + self.rank) % len(batches)]
+
+
+def _leave_interrupts(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the one that trains still needs this one's batch to end in order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class TrainingModule(pl.LightningModule):
@@ -234,8 +240,18 @@ class TrainingModule(pl.LightningModule):
         return Batches(getattr(data, split), data.input, config.data, batch_size, config.seed, split == "train")
 
     def _loader(self, batches: Batches, order: Sampler[Any]) -> DataLoader[Any]:
-        # A DataLoader draws a number each time it is iterated: not from the generator that training uses.
-        return DataLoader(batches, sampler=order, batch_size=None, generator=torch.Generator().manual_seed(0))
+        workers = self.config.train.workers
+        return DataLoader(
+            batches,
+            sampler=order,
+            batch_size=None,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=_leave_interrupts,
+            pin_memory=self.trainer.strategy.root_device.type == "cuda",
+            # A DataLoader draws a number each time it is iterated: not from the generator that training uses.
+            generator=torch.Generator().manual_seed(0),
+        )
 
     def _gathered(self) -> dict[str, float]:
         """Sums over all devices."""

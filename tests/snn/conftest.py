@@ -26,7 +26,7 @@ def _tiny_config(**changes: Any) -> ExperimentConfig:
     train = {"epochs": 2, "batch_size": 16, "learning_rate": 0.02}
     content: dict[str, Any] = {"network": network, "train": train}
     for name, value in changes.items():
-        content[name] = {**content[name], **value} if isinstance(value, dict) else value
+        content[name] = {**content.get(name, {}), **value} if isinstance(value, dict) else value
     return parse_config(content)
 
 

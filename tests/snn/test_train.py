@@ -259,6 +259,20 @@ def test_every_epoch_shows_every_image_once_in_an_order_of_its_own(
     assert seen[0] != sorted(seen[0])
 
 
+def test_batches_are_the_same_whoever_prepares_them(tmp_path: Path, tiny_config: Any, tiny_data: DataSet) -> None:
+    """Two workers, which augment, and none: the same weights to the bit, epoch after epoch."""
+    trained = []
+    for workers in (0, 2):
+        config = tiny_config(train={"workers": workers}, data={"augment": ["crop", "flip"]})
+        trained.append(train(config, tiny_data, tmp_path / str(workers), progress=False))
+    assert trained[0].history == trained[1].history
+    first, second = (one.network.state_dict() for one in trained)
+    for name, part in first.items():
+        np.testing.assert_array_equal(part.numpy(), second[name].numpy(), err_msg=name)
+    plain = train(tiny_config(), tiny_data, tmp_path / "plain", progress=False)
+    assert plain.history != trained[0].history  # the augmentation did something
+
+
 @pytest.mark.parametrize(("asked", "seen"), [(2, 2), (None, 1)])
 def test_training_takes_the_threads_it_is_given_and_gives_them_back(
     asked: int | None,
