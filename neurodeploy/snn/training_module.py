@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -63,6 +64,11 @@ class SharedOrder(Sampler[Indices]):
         start, self.start = self.start, 0
         for turn in range(start, len(self)):
             yield batches[(turn * self.devices + self.rank) % len(batches)]
+
+
+def _cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _leave_interrupts(worker: int) -> None:
@@ -240,7 +246,7 @@ class TrainingModule(pl.LightningModule):
         return Batches(getattr(data, split), data.input, config.data, batch_size, config.seed, split == "train")
 
     def _loader(self, batches: Batches, order: Sampler[Any]) -> DataLoader[Any]:
-        workers = self.config.train.workers
+        workers = min(self.config.train.workers, _cores())
         return DataLoader(
             batches,
             sampler=order,

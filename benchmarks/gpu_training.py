@@ -1,0 +1,157 @@
+"""CIFAR-10 on a GPU: ResNet-19 in two and in four steps; accuracy, images per second, seconds per epoch.
+
+    python benchmarks/gpu_training.py --data-root DATA -o docs/results/gpu-training.json
+    python benchmarks/gpu_training.py --iterations 50 -o speed.json          # how fast alone, on random images
+
+First, for each number of steps, the bare iteration (forward, loss, backward, optimiser) on random images that lie on
+the GPU already: `images_per_second` is of these. With --data-root the preset is then trained: `seconds_per_epoch` and
+`images_per_second_trained` are of training as a user runs it, augmentation, validation and checkpoints included.
+
+--minutes ends the process after so long, at the end of a batch and with a checkpoint; the same command goes on from
+there, with the same bits as without the break, and what is finished stays. The epoch is chosen on the validation
+split; `best_on_test` is the highest test accuracy of all epochs, selected on the test set, as most publications report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import statistics
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import provenance, read_json, write_json
+from trained import check_same, train_or_go_on
+
+from neurodeploy.config import ExperimentConfig, load_config
+from neurodeploy.ir.nodes import Input
+from neurodeploy.snn.checkpoints import InterruptedTrainingError
+from neurodeploy.snn.losses import records, training_losses
+from neurodeploy.snn.memory_order import channels_last
+from neurodeploy.snn.networks import build
+from neurodeploy.snn.optimise import make_optimizer
+
+IMAGE = Input((3, 32, 32), 1 / 255, 8)
+WARM = 10  # iterations: kernels are compiled, and convolutions chosen, in the first ones
+
+
+def main() -> None:
+    """Times, then trains what is not trained yet."""
+    options = _options()
+    device = torch.device("cuda" if options.accelerator == "gpu" else "cpu")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("--accelerator gpu: torch finds no GPU here; --accelerator cpu shows that this script works")
+    asked = {"preset": options.preset, "settings": options.settings, "seed": options.seed}
+    result: dict[str, Any] = read_json(options.output) or {"asked": asked, "steps": {}}
+    check_same(options.output, result["asked"], asked)
+    result |= {"provenance": provenance(), "device": _name(device)}
+    if options.minutes:
+        _interrupt_after(60 * options.minutes)
+    for steps in options.steps:
+        settings = [*options.settings, f"network.steps={steps}", f"train.accelerator={options.accelerator}"]
+        config = load_config(None, settings, {"seed": options.seed}, options.preset)
+        row = result["steps"].setdefault(str(steps), {})
+        if "images_per_second" not in row and options.iterations:
+            row |= iterations(config, device, options.iterations)
+            write_json(options.output, result)
+            print(f"T = {steps}: {row}", flush=True)
+        if options.data_root is None or "test_accuracy" in row:
+            continue
+        try:
+            row |= trained(options, steps, settings)
+        except InterruptedTrainingError as error:
+            raise SystemExit(f"T = {steps}: {error}, which the same command does") from error
+        write_json(options.output, result)
+        print(f"T = {steps}: {row}", flush=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-root", help="folder with CIFAR-10's binary files; without it nothing is trained")
+    parser.add_argument("--preset", default="cifar-10-accurate")
+    parser.add_argument("--steps", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--iterations", type=int, default=100, help="that are timed; 0 for none")
+    parser.add_argument("--minutes", type=float, help="end after so long; the same command goes on")
+    parser.add_argument("--set", action="append", default=[], dest="settings", help="of training")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--accelerator", choices=("gpu", "cpu"), default="gpu")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("runs/gpu-training"), help="where models go")
+    return parser.parse_args()
+
+
+def iterations(config: ExperimentConfig, device: torch.device, count: int) -> dict[str, Any]:
+    """Median seconds of an iteration on random images, and the memory that it takes."""
+    torch.set_num_threads(config.train.threads or torch.get_num_threads())
+    torch.manual_seed(config.seed)
+    network = build(config.network, IMAGE, 10).to(device)
+    if config.train.channels_last:
+        channels_last(network)
+    optimizer = make_optimizer(network, config.train)
+    size = config.train.batch_size
+    images, labels = torch.rand(size, 3, 32, 32, device=device), torch.randint(0, 10, (size,), device=device)
+    synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    seconds, rates = [], {}
+    for number in range(WARM + count):
+        synchronize()
+        start = time.perf_counter()
+        optimizer.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
+            output = network(images, records(config.train))
+            loss = training_losses(output, labels, config.train).total
+        loss.backward()
+        optimizer.step()
+        network.keep_positive()
+        synchronize()
+        if number >= WARM:
+            seconds.append(time.perf_counter() - start)
+        rates = {layer: float(part.mean()) for layer, part in output.rates.items()}
+    if not np.isfinite(float(loss.detach())) or not any(0.01 < rate < 0.99 for rate in rates.values()):
+        raise SystemExit(f"loss {float(loss.detach())}, rates {rates}: a network that does not work times nothing")
+    median = statistics.median(seconds)
+    memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None
+    return {
+        "iteration_seconds": median,
+        "images_per_second": size / median,
+        "batch_size": size,
+        "gibibytes": memory,
+        "rates": rates,
+    }
+
+
+def trained(options: argparse.Namespace, steps: int, settings: list[str]) -> dict[str, Any]:
+    """The preset trained to its end; goes on where it was stopped."""
+    path = options.work / f"{options.preset}-{steps}-{options.seed}.pt"
+    options.work.mkdir(parents=True, exist_ok=True)
+    settings = [*settings, "train.report_best_on_test=true"]
+    model = train_or_go_on(path, options.preset, "cifar-10", options.data_root, settings, options.seed)
+    metrics = model.metrics
+    seconds = metrics["training_seconds"] / metrics["epochs"]
+    return {
+        "epochs": metrics["epochs"],
+        "seconds_per_epoch": seconds,
+        "images_per_second_trained": metrics["train_images"] / seconds,
+        "validation_accuracy": metrics["validation_accuracy"],
+        "test_accuracy": metrics["test_accuracy"],
+        "best_on_test": metrics["best_on_test_accuracy"],
+        "rates": {name: value for name, value in model.history[-1].items() if name.startswith("rate.")},
+    }
+
+
+def _interrupt_after(seconds: float) -> None:
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
+    timer.daemon = True
+    timer.start()
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+
+
+if __name__ == "__main__":
+    main()
