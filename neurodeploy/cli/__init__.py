@@ -23,6 +23,7 @@ from neurodeploy.cli import (
     learn,
     population,
 )
+from neurodeploy.cli.command import Command
 from neurodeploy.cli.console import fail, set_verbosity, show_tracebacks
 from neurodeploy.errors import NeurodeployError
 
@@ -57,21 +58,21 @@ def _common(
     set_verbosity(-1 if quiet else int(verbose))
 
 
-app.command()(catalogue.doctor)
-app.command()(catalogue.chips)
-app.command()(catalogue.targets)
-app.command()(learn.train)
-app.command("import")(importing.import_network)
-app.command()(inspecting.inspect)
-app.command()(deploy.export)
-app.command()(deploy.run)
-app.command()(comparing.compare)
-app.command()(hardware.deploy)
-app.command()(hardware.import_run)
-app.command()(population.sweep)
-app.command()(calibrating.calibrate)
-app.command()(demonstrate.report)
-app.command()(demonstrate.demo)
+app.command(cls=Command)(catalogue.doctor)
+app.command(cls=Command)(catalogue.chips)
+app.command(cls=Command)(catalogue.targets)
+app.command(cls=Command)(learn.train)
+app.command("import", cls=Command)(importing.import_network)
+app.command(cls=Command)(inspecting.inspect)
+app.command(cls=Command)(deploy.export)
+app.command(cls=Command)(deploy.run)
+app.command(cls=Command)(comparing.compare)
+app.command(cls=Command)(hardware.deploy)
+app.command(cls=Command)(hardware.import_run)
+app.command(cls=Command)(population.sweep)
+app.command(cls=Command)(calibrating.calibrate)
+app.command(cls=Command)(demonstrate.report)
+app.command(cls=Command)(demonstrate.demo)
 app.add_typer(catalogue.vendor_app, name="vendor")
 
 

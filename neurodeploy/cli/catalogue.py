@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from neurodeploy.cli.command import Command
 from neurodeploy.cli.console import print_json, print_table, say
 
 AS_JSON = typer.Option(False, "--json", help="Print JSON.")
@@ -113,7 +114,7 @@ def _targets() -> list[dict[str, Any]]:
     ]
 
 
-@vendor_app.command("install")
+@vendor_app.command("install", cls=Command)
 def vendor_install(name: str = typer.Argument(help="Which one, e.g. lava.")) -> None:
     """Make a vendor's environment, or find that it is there."""
     from neurodeploy import vendor

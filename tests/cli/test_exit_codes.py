@@ -52,6 +52,12 @@ def complains(outcome: Any, code: int, *said: str) -> None:
         ),
         ("train --set train.potential_layers=[lif9]", "no layer lif9; layers of neurons are lif1, lif2, lif3"),
         ("train --config nowhere.yaml", "--config nowhere.yaml"),
+        (
+            "sweep MODEL --chip loihi2 --chip ideal -o STUDY",
+            "--chip: given 2 times, and takes one value; several go into",
+        ),
+        ("train --data mnist -o A -o B --data digits", "--data: given 2 times, and takes one value (see"),
+        ("export MODEL -o A --output B --target lava", "--output: given 2 times"),
         ("sweep MODEL --noise mismach -o STUDY", "unknown noise 'mismach': did you mean mismatch"),
         ("sweep MODEL --noise mismatch=-1 -o STUDY", "level -1"),
         ("sweep MODEL --with thermal -o STUDY", "one level is expected"),
