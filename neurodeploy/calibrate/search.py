@@ -23,10 +23,10 @@ REACHED, AT_END, SILENT, UNSTOPPABLE = range(4)
 STATES = (
     "reached",
     "at the end of the range",
-    "fires too little whatever the code",
-    "fires too much whatever the code",
+    "too little whatever the code",
+    "too much whatever the code",
 )
-"""What a mask says of a knob: the index into this."""
+"""What a mask says of a knob, the index into this: of how often its neurons fire, of leaks of when they do."""
 
 
 @dataclass(frozen=True, eq=False)
