@@ -146,8 +146,10 @@ class TrainConfig(Section):
         potential_form: closed-form "gaussian" or binned "histogram" divergence.
         potential_mean, potential_deviation: the target distribution, N(0, 1) in the paper.
         potential_layers: names of layers, or () for all.
+        selection: whose weights are kept: of the epoch with the lowest loss on the "validation" split, or of the
+            "last". With little to validate on, the lowest loss is often that of a lucky early epoch.
         report_best_on_test: measure the test set after every epoch and report the best of it, labelled as selected on
-            the test set; which weights are kept is decided by validation all the same.
+            the test set; which weights are kept is decided by `selection` all the same.
         precision: "32", "bf16" or "16" (mixed; "16" needs a GPU).
         accelerator, devices: as Lightning takes them.
         channels_last: memory order of convolutions, several times as fast on CPUs; None for where that is so.
@@ -175,6 +177,7 @@ class TrainConfig(Section):
     potential_mean: float = 0.0
     potential_deviation: float = Field(1.0, gt=0)
     potential_layers: tuple[str, ...] = ()
+    selection: Literal["validation", "last"] = "validation"
     report_best_on_test: bool = False
     precision: Literal["32", "bf16", "16"] = "32"
     accelerator: str = "auto"

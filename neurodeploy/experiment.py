@@ -16,6 +16,8 @@ from neurodeploy.snn.trained_scales import trained_scales
 # Said wherever that figure stands.
 BEST_ON_TEST = "highest test accuracy of all epochs: selected on the test set, not a test accuracy"
 
+SELECTIONS = {"validation": "lowest validation loss", "last": "last epoch"}
+
 
 def load_data(config: ExperimentConfig, root: str | None = None) -> DataSet:
     """The data set of a configuration, split as for training; `root` replaces the configured folder."""
@@ -36,7 +38,7 @@ def train_model(config: ExperimentConfig, output: Path, resume: bool = False, pr
         "validation_accuracy": trained.validation_accuracy,
         "epoch": trained.epoch,
         "epochs": len(trained.history),
-        "selection": "lowest validation loss",
+        "selection": SELECTIONS[config.train.selection],
         "training_seconds": round(trained.seconds, 1),
         "train_images": len(data.train),
         "validation_images": len(data.validation),

@@ -59,6 +59,11 @@ def test_metrics_say_what_was_measured_on_what(trained: tuple[Model, Path]) -> N
     assert {name for name in metrics if name.endswith("accuracy")} == {"test_accuracy", "validation_accuracy"}
 
 
+def test_metrics_say_that_the_last_epoch_was_kept(config: ExperimentConfig, tmp_path: Path) -> None:
+    last = config.model_copy(update={"train": config.train.model_copy(update={"selection": "last"})})
+    assert train_model(last, tmp_path / "model.pt", progress=False).metrics["selection"] == "last epoch"
+
+
 def test_the_reported_accuracies_are_those_of_the_file(trained: tuple[Model, Path], config: ExperimentConfig) -> None:
     model = load_model(trained[1])
     data = load_data_set(DataConfig(), 4, 0)

@@ -22,8 +22,10 @@ LAST = "last.ckpt"
 BEST = "best.ckpt"
 _PARTS = {"state_dict", "experiment", "history", "samples", "sums", "start", "scales"}
 PREFIX = "network."  # of the network's parts in a checkpoint
-# What may differ between a training and its resumption: it changes no number.
-_WITHOUT_EFFECT = frozenset({"data.root", "data.download", "data.cache", "train.loggers", "train.workers"})
+# What may differ between a training and its resumption: it changes no number, or says which of them to take in the end.
+_WITHOUT_EFFECT = frozenset(
+    {"data.root", "data.download", "data.cache", "train.loggers", "train.workers", "train.selection"}
+)
 
 
 class InterruptedTrainingError(NeurodeployError):

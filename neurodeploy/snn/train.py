@@ -32,7 +32,7 @@ from neurodeploy.snn.training_module import TrainingModule
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained network: the weights of the epoch with the lowest validation loss, and the history of all epochs.
+    """A trained network: the weights of the epoch that `train.selection` keeps, and the history of all epochs.
 
     Attributes:
         device: what it was trained on; the network itself is on the CPU.
@@ -51,7 +51,7 @@ class Trained:
 def train(
     config: ExperimentConfig, data: DataSet, folder: Path, resume: bool = False, progress: bool = True
 ) -> Trained:
-    """Trains and returns the epoch with the lowest loss on the validation split.
+    """Trains and returns the epoch with the lowest loss on the validation split, or the last (`train.selection`).
 
     The test set is not looked at, unless `train.report_best_on_test` asks for its accuracy after every epoch, which
     changes nothing of the training.
@@ -99,15 +99,15 @@ def train(
             raise InterruptedTrainingError("interrupted; --resume goes on from the last finished epoch") from error
         except ProcessRaisedException as error:
             raise _of_a_device(str(error)) from error
-    best = load_checkpoint(folder / checkpoints.BEST)
-    chosen = best["history"][-1]
-    network = build(config.network, data.input, data.classes)
-    network.load_state_dict({name.removeprefix(checkpoints.PREFIX): part for name, part in best["state_dict"].items()})
     end = load_checkpoint(last)
+    kept = end if config.train.selection == "last" else load_checkpoint(folder / checkpoints.BEST)
+    chosen = kept["history"][-1]
+    network = build(config.network, data.input, data.classes)
+    network.load_state_dict({name.removeprefix(checkpoints.PREFIX): part for name, part in kept["state_dict"].items()})
     device, seconds = trainer.strategy.root_device, float(end.get("seconds", 0.0))
     network, chip, rounding = network.eval(), config.noise.quantize, None
     if chip:
-        rounding = trained_rounding(network, chip, best["scales"], module.scaled_on)
+        rounding = trained_rounding(network, chip, kept["scales"], module.scaled_on)
     epoch, validation = int(chosen["epoch"]), chosen["validation_accuracy"]
     return Trained(network, end["history"], validation, epoch, device, seconds, rounding)
 

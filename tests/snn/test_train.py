@@ -162,6 +162,22 @@ def test_the_epoch_with_the_lowest_validation_loss_is_returned(
     assert accuracy(got.network, wrong) == pytest.approx(got.validation_accuracy)
 
 
+def test_the_last_epoch_is_returned_where_that_is_asked_for(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: DataSet
+) -> None:
+    """Labels of the validation split are wrong: its loss would choose an earlier epoch."""
+    wrong = Split(tiny_data.validation.samples, (tiny_data.validation.labels + 1) % 10)
+    config = tiny_config(train={"epochs": 6, "selection": "last"})
+    got = train(config, replace(tiny_data, validation=wrong), tmp_path, progress=False)
+    losses = [row["validation_loss"] for row in got.history]
+    assert 1 + int(np.argmin(losses)) < got.epoch == 6
+    with torch.no_grad():
+        logits = got.network(torch.from_numpy(wrong.samples).float() * tiny_data.input.scale).logits
+        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(wrong.labels))
+    assert float(loss) == pytest.approx(losses[-1], rel=1e-5)
+    assert accuracy(got.network, wrong) == pytest.approx(got.validation_accuracy)
+
+
 def test_history_has_one_row_per_epoch_with_these_columns(whole: Trained) -> None:
     columns = {"epoch", "learning_rate", "train_loss", "potential_loss", "validation_loss", "validation_accuracy"}
     columns |= {f"{value}.{layer}" for value in ("rate", "gamma", "threshold", "decay") for layer in ("lif1", "lif2")}
