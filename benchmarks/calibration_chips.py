@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from common import read_json, write_json
+from trained import BRIEF
 
 from neurodeploy.calibrate.device import RackSettings, virtual_rack
 from neurodeploy.calibrate.drift import Change, drift
@@ -33,6 +34,7 @@ AT_ONCE = 25  # chips that are simulated side by side
 SETTINGS = {
     "fashion-mnist": ("network.channels=[4,8]", "train.batch_size=128", "train.epochs=3"),
     "n-mnist": (
+        *BRIEF,
         "network.channels=[4,8]",
         "network.hidden=[64]",
         "network.padding=1",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from common import mean_interval, provenance, read_json, write_json
-from trained import check_same, train_or_go_on
+from trained import BRIEF, check_same, train_or_go_on
 
 METHODS: dict[str, list[str]] = {
     "baseline": ["network.gamma_rule=frozen", "train.potential_weight=0"],
@@ -61,7 +61,12 @@ def main() -> None:
 
 
 def _train(options: argparse.Namespace, gamma: float, method: str, seed: int) -> dict[str, Any]:
-    settings = [*options.settings, f"network.gamma={gamma}", *METHODS[method]]
+    settings = [
+        *(BRIEF if options.preset == "n-mnist-small" else ()),
+        *options.settings,
+        f"network.gamma={gamma}",
+        *METHODS[method],
+    ]
     work = options.output.with_suffix(".work") / f"{method}-{gamma:g}-{seed}"
     model = train_or_go_on(work / "model.pt", options.preset, options.data, options.data_root, settings, seed)
     shutil.rmtree(work)

@@ -11,6 +11,9 @@ from neurodeploy.experiment import train_model
 from neurodeploy.snn.checkpoints import LAST
 from neurodeploy.snn.model_file import Model, load_model
 
+BRIEF = ("data.augment=[]", "train.epochs=20", "train.selection=validation")
+"""The preset n-mnist-small as it was when the tables were made: half as long, on recordings as they are."""
+
 
 def train_or_go_on(
     path: Path, preset: str | None, data: str, data_root: str | None, settings: list[str], seed: int
