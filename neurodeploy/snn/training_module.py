@@ -252,6 +252,8 @@ class TrainingModule(pl.LightningModule):
             sampler=order,
             batch_size=None,
             num_workers=workers,
+            # Not forked: a copy of a process with threads, of JAX for one, can wait for ever for a lock that they held.
+            multiprocessing_context="spawn" if workers else None,
             persistent_workers=workers > 0,
             worker_init_fn=_leave_interrupts,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",

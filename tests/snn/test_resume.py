@@ -204,24 +204,15 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-_SPAWNING = """
-import multiprocessing, runpy
-multiprocessing.set_start_method("spawn")  # as where processes are not forked
-if __name__ == "__main__":
-    runpy.run_module("neurodeploy", run_name="__main__")
-"""
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_command_that_is_stopped_from_outside_goes_on(
     unbroken: Path, tmp_path: Path, number: int, workers: int
 ) -> None:
-    """The signal comes as soon as there is something to go on from; Ctrl-C reaches workers as well, started anew."""
+    """The signal comes as soon as there is something to go on from; Ctrl-C reaches workers as well."""
     path = tmp_path / "model.pt"
     words = [word for setting in (*SMALL, f"train.workers={workers}") for word in ("--set", setting)]
-    module = ["-m", "neurodeploy"] if not workers else ["-c", _SPAWNING]
-    command = [sys.executable, *module, "-q", "train", *words, "-o", str(path)]
+    command = [sys.executable, "-m", "neurodeploy", "-q", "train", *words, "-o", str(path)]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, start_new_session=True, **pipes) as process:
         log, limit = tmp_path / "model.pt.checkpoints" / "log.csv", time.monotonic() + 100
