@@ -5,7 +5,8 @@
 
 First, for each number of steps, the bare iteration (forward, loss, backward, optimiser) on random images that lie on
 the GPU already: `images_per_second` is of these. With --data-root the preset is then trained: `seconds_per_epoch` and
-`images_per_second_trained` are of training as a user runs it, augmentation, validation and checkpoints included.
+`images_per_second_trained` are of training as a user runs it; augmentation, validation, the test set after every epoch
+and checkpoints are included.
 
 --minutes ends the process after so long, at the end of a batch and with a checkpoint; the same command goes on from
 there, with the same bits as without the break, and what is finished stays. The epoch is chosen on the validation
@@ -111,7 +112,7 @@ def iterations(config: ExperimentConfig, device: torch.device, count: int) -> di
         if number >= WARM:
             seconds.append(time.perf_counter() - start)
         rates = {layer: float(part.mean()) for layer, part in output.rates.items()}
-    if not np.isfinite(float(loss.detach())) or not any(0.01 < rate < 0.99 for rate in rates.values()):
+    if not np.isfinite(float(loss.detach())) or not all(0.01 < rate < 0.99 for rate in rates.values()):
         raise SystemExit(f"loss {float(loss.detach())}, rates {rates}: a network that does not work times nothing")
     median = statistics.median(seconds)
     memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None

@@ -155,8 +155,8 @@ class TrainConfig(Section):
         channels_last: memory order of convolutions, several times as fast on CPUs; None for where that is so.
         compile: torch.compile the network; needs a C++ compiler. On CPUs it brings next to nothing (docs/results.md).
         threads: of the CPU; None for torch's own choice.
-        workers: processes that prepare batches beside the one that trains, at most one per core, 0 for none; the
-            batches are the same. For GPUs, which would else wait for augmentation.
+        workers: processes that prepare training batches beside the one that trains, at most one per core, 0 for none;
+            the batches are the same. For GPUs, which would else wait for augmentation.
         loggers: beside log.csv, which is always written.
     """
 

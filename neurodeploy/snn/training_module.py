@@ -115,7 +115,7 @@ class TrainingModule(pl.LightningModule):
         """This device's share of the training batches."""
         batches = self._batches("train", self.config.train.batch_size)
         order = SharedOrder(batches.order, self.trainer.global_rank, self.trainer.world_size, self._start)
-        return self._loader(batches, order)
+        return self._loader(batches, order, min(self.config.train.workers, _cores()))
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
         """The validation split, whole on every device; the test split after it where that is to be reported."""
@@ -245,8 +245,7 @@ class TrainingModule(pl.LightningModule):
         data, config = self.data, self.config
         return Batches(getattr(data, split), data.input, config.data, batch_size, config.seed, split == "train")
 
-    def _loader(self, batches: Batches, order: Sampler[Any]) -> DataLoader[Any]:
-        workers = min(self.config.train.workers, _cores())
+    def _loader(self, batches: Batches, order: Sampler[Any], workers: int = 0) -> DataLoader[Any]:
         return DataLoader(
             batches,
             sampler=order,

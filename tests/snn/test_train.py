@@ -167,8 +167,10 @@ def test_the_last_epoch_is_returned_where_that_is_asked_for(
 ) -> None:
     """Labels of the validation split are wrong: its loss would choose an earlier epoch."""
     wrong = Split(tiny_data.validation.samples, (tiny_data.validation.labels + 1) % 10)
+    data = replace(tiny_data, validation=wrong)
+    assert train(tiny_config(train={"epochs": 6}), data, tmp_path, progress=False).epoch < 6
     config = tiny_config(train={"epochs": 6, "selection": "last"})
-    got = train(config, replace(tiny_data, validation=wrong), tmp_path, progress=False)
+    got = train(config, data, tmp_path, resume=True, progress=False)  # the same training, asked for its other end
     losses = [row["validation_loss"] for row in got.history]
     assert 1 + int(np.argmin(losses)) < got.epoch == 6
     with torch.no_grad():
@@ -287,6 +289,25 @@ def test_batches_are_the_same_whoever_prepares_them(tmp_path: Path, tiny_config:
         np.testing.assert_array_equal(part.numpy(), second[name].numpy(), err_msg=name)
     plain = train(tiny_config(), tiny_data, tmp_path / "plain", progress=False)
     assert plain.history != trained[0].history  # the augmentation did something
+
+
+def test_workers_are_started_anew_for_training_batches_alone(
+    tmp_path: Path, tiny_config: Any, tiny_data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forked copy of a process with threads can hang; more than one for each core only wait."""
+    made: list[tuple[int, str | None]] = []
+    real = TrainingModule._loader
+
+    def watched(self: Any, *arguments: Any) -> Any:
+        loader = real(self, *arguments)
+        context = loader.multiprocessing_context
+        made.append((loader.num_workers, context.get_start_method() if context else None))
+        return loader
+
+    monkeypatch.setattr(TrainingModule, "_loader", watched)
+    monkeypatch.setattr("neurodeploy.snn.training_module._cores", lambda: 1)
+    train(tiny_config(train={"epochs": 1, "workers": 5}), tiny_data, tmp_path, progress=False)
+    assert sorted(made, key=str) == [(0, None), (1, "spawn")]
 
 
 @pytest.mark.parametrize(("asked", "seen"), [(2, 2), (None, 1)])
