@@ -18,8 +18,8 @@ adjustment on top of it, "robust-pda". Parts (--parts):
     drift         accuracy after calibration against age and temperature
 
 The output is a list of rows; beside it, in …-about.json, are commands, seeds, machine, versions, refusals, drift and
-knees. A row replaces the one of the same data, part and case; all others stay. A run that was killed goes on
-with what is missing: models and finished populations lie in a folder beside the output file.
+knees. A row replaces the one of the same data, part, case, test samples and number of networks; all others stay. A run
+that was killed goes on with what is missing: models and finished populations lie in a folder beside the output file.
 
 `accuracy_ideal` is the network without noise, `accuracy_without` with the case's noise but no mismatch. `recovered` is
 the share of what mismatch took, mean over networks of (after - before) / (without - before); its interval is Student's
@@ -120,7 +120,7 @@ _SHOWN: tuple[str, ...] = (
 )
 _SHOWN += ("accuracy_before", "accuracy_mean", "recovered")
 _OF_CASE: tuple[str, ...] = ("data", "part", "recipe", "chip", "noise", "level", "fixed", "ladder")
-_OF_CASE += ("bits", "measurement_samples", "runs_per_search")
+_OF_CASE += ("bits", "measurement_samples", "runs_per_search", "test_samples", "n_networks")
 
 
 def _identity(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -204,11 +204,14 @@ def _rows(options: argparse.Namespace, work: Path, case: Case) -> list[dict[str,
         )
         before.append(np.array(population(study, here, case.noise, (), options.chips)[NONE]["accuracy"]))
         after.append(population(study, here, case.noise, case.ladder, options.chips))
-    return [
+    rows = [
         _row(options, case, name, (ideal, without, before), [found[name] for found in after])
         for name in after[0]
         if (name == NONE) != bool(case.ladder)
     ]
+    assert study.selection is not None
+    used = {"test_samples": len(study.test.labels), "selection_samples": len(study.selection.labels)}
+    return [row | used for row in rows]
 
 
 def _refusal(options: argparse.Namespace, work: Path, case: Case) -> str:

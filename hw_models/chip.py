@@ -24,7 +24,7 @@ class Knob:
     With x = span * code / (2**(bits - 1) - 1), code in ±(2**(bits - 1) - 1), a positive code makes neurons fire less:
 
         "threshold":  threshold' = max(threshold + x * nominal threshold, 0)
-        "leak":       decay' = min(max(decay - x * nominal decay, 0), 1), of floating-point neurons
+        "leak":       decay' = min(max(decay - x * nominal decay, 0), 1)
         "bias":       bias' = bias - x * nominal threshold, at every step
         "gain":       threshold' = threshold * (1 + x), bias' = bias * (1 + x), that is, all input divided by 1 + x
 
@@ -66,6 +66,11 @@ class Knob:
     def highest_code(self) -> int:
         """The largest code; the smallest is its negative."""
         return int(2 ** (self.bits - 1) - 1)
+
+    @property
+    def step(self) -> float:
+        """How much x a code makes: how coarse the knob is."""
+        return self.span / self.highest_code
 
     def key(self, layer: str) -> str:
         """The name of a layer's codes among a chip's settings."""

@@ -19,7 +19,15 @@ import numpy as np
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models.chip import Knob
 from neurodeploy.ir.arrays import FloatArray, IntArray, Shape, frozen_floats, frozen_ints
-from neurodeploy.ir.program import VOLTAGE_UNIT_BITS, FixedPointNeurons, Layer, Program
+from neurodeploy.ir.program import (
+    DECAY_ONE,
+    VOLTAGE_UNIT_BITS,
+    FixedPointNeurons,
+    FloatNeurons,
+    Layer,
+    Neurons,
+    Program,
+)
 
 Settings = Mapping[str, IntArray]
 
@@ -127,7 +135,7 @@ def _check_weights(program: Program, name: str, part: str) -> None:
 
 
 def _moved(layer: Layer, nominal: Layer, knob: Knob, code: IntArray) -> Layer:
-    relative = over_neurons(np.asarray(knob.span * code / knob.highest_code), knob, layer)
+    relative = over_neurons(np.asarray(knob.step * code), knob, layer)
     neurons = layer.neurons
     if knob.quantity == "gain":
         divided = 1 + relative
@@ -140,13 +148,7 @@ def _moved(layer: Layer, nominal: Layer, knob: Knob, code: IntArray) -> Layer:
             layer, neurons=replace(neurons, threshold=frozen_floats(neurons.threshold * divided), bias=scaled)
         )
     if knob.quantity == "leak":
-        meant = nominal.neurons
-        if isinstance(neurons, FixedPointNeurons) or isinstance(meant, FixedPointNeurons):
-            raise UsageError(
-                f"layer {layer.name}: {knob.name} is of floating-point neurons, whose decays are their own"
-            )
-        decay = np.broadcast_to(np.clip(neurons.decay - meant.decay * relative, 0, 1), layer.shape)
-        return replace(layer, neurons=replace(neurons, decay=frozen_floats(decay)))
+        return replace(layer, neurons=_leaking(neurons, nominal.neurons, relative, layer.shape))
     shift = nominal.neurons.threshold * relative
     if isinstance(neurons, FixedPointNeurons):
         if knob.quantity == "threshold":
@@ -162,6 +164,18 @@ def _moved(layer: Layer, nominal: Layer, knob: Knob, code: IntArray) -> Layer:
     return replace(
         layer, neurons=replace(neurons, bias=frozen_floats(np.broadcast_to(neurons.bias - shift, layer.shape)))
     )
+
+
+def _leaking(neurons: Neurons, meant: Neurons, relative: FloatArray, shape: Shape) -> Neurons:
+    """Neurons whose decay is lower by a share of the nominal one."""
+    if isinstance(neurons, FixedPointNeurons) and isinstance(meant, FixedPointNeurons):
+        less = np.rint((DECAY_ONE - meant.voltage_decay) * relative).astype(np.int64)
+        decay = np.broadcast_to(np.clip(neurons.voltage_decay + less, 0, DECAY_ONE), shape)
+        return replace(neurons, voltage_decay=frozen_ints(decay))
+    assert isinstance(neurons, FloatNeurons)
+    assert isinstance(meant, FloatNeurons)
+    decays = np.broadcast_to(np.clip(neurons.decay - meant.decay * relative, 0, 1), shape)
+    return replace(neurons, decay=frozen_floats(decays))
 
 
 def weight_knob(knobs: Sequence[Knob], program: Program, layer: str) -> Knob | None:

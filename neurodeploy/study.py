@@ -18,7 +18,7 @@ from neurodeploy.sweep.plan import NoiseAxis, parse_axis, parse_noise
 from neurodeploy.sweep.run import Samples, Study
 
 MEASUREMENT_SAMPLES = 128
-SELECTION_SAMPLES = 500
+SELECTION_SAMPLES = 2000
 REFIT_SAMPLES = 2048
 
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from neurodeploy.calibrate.device import Device, RackSettings
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.hw_models.chip import Range
-from neurodeploy.ir.arrays import IntArray
 from neurodeploy.ir.program import Program
 from neurodeploy.simulate.engine import Counts
 from neurodeploy.simulate.recording import Recording
@@ -120,9 +119,3 @@ def check_counts(layer: str, values: Any, shape: tuple[int, ...]) -> None:
     if not isinstance(values, np.ndarray) or values.shape != shape or values.dtype.kind not in "iub":
         came = f"{values.dtype} of shape {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
         raise MeasurementError(f"layer {layer}: the device returned {came}, integers of shape {shape} are expected")
-
-
-def accuracy(bench: Bench, inputs: NDArray[Any], labels: IntArray, settings: RackSettings) -> NDArray[Any]:
-    """(chips,) share of the decisions that are right."""
-    decisions = bench.counts(inputs, settings).decisions
-    return np.asarray((decisions == labels).mean(axis=1), dtype=np.float64)

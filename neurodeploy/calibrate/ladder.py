@@ -1,7 +1,8 @@
 """The ladder of calibrations: from one gain for a chip to weights that are trained on it.
 
-Every level starts from what those below it left, and a chip keeps what it brings only where the chip is right more
-often on selection samples, which took no part; so no chip ends worse on them than it began.
+Every level starts from what those below it left, and a chip keeps what it brings only where it is right more often on
+selection samples, which took no part, or as often with readouts nearer to the nominal ones; so no chip ends worse on
+them than it began.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.calibrate.algorithms import SPSA
-from neurodeploy.calibrate.bench import Bench, Cost, MeasurementError, Observer, accuracy
+from neurodeploy.calibrate.bench import Bench, Cost, MeasurementError, Observer
 from neurodeploy.calibrate.device import Device, RackSettings
 from neurodeploy.calibrate.membrane import cannot_probe
 from neurodeploy.calibrate.normalisation import renormalise
@@ -50,12 +51,15 @@ class Level:
     refused: Callable[[Program], str | None] = lambda program: None
 
     def knob(self, knobs: tuple[Knob, ...]) -> Knob | None:
-        """The knob of a chip that the level would turn, or None where it has none for it."""
+        """The knob of a chip that the level would turn, or None where it has none for it.
+
+        The finest one where the chip has several of a granularity, of equally fine ones that of the first quantity.
+        """
         for granularity in self.granularities:
-            for quantity in self.quantities:
-                for knob in knobs:
-                    if (knob.quantity, knob.per) == (quantity, granularity):
-                        return knob
+            wanted = [(quantity, granularity) for quantity in self.quantities]
+            fitting = [knob for one in wanted for knob in knobs if (knob.quantity, knob.per) == one]
+            if fitting:
+                return min(fitting, key=lambda knob: knob.step)
         return None
 
     @property
@@ -146,7 +150,7 @@ class Step:
         knob: the name of the knob that was turned, or "".
         refused: why nothing was done: a knob that the chip has not, or a measurement that failed; "" otherwise.
         before, after: (chips,) accuracy on the selection samples.
-        kept: (chips,) True where the chip is better with it.
+        kept: (chips,) True where the chip is better with it (`work.Standing.better`).
         mask: key of the settings -> (chips, *code shape), indices into `search.STATES`.
         cost: spent when the level ended, all levels before it included.
         settings: of the chips when the level ended, as `Calibration.settings`.
@@ -240,26 +244,26 @@ def calibrate(
     _check_probes(device, program, levels, chosen)
     work = Work(bench, data, chosen)
     settings: RackSettings = {}
-    first = reached = accuracy(bench, data.selection, data.labels, settings)
+    first = reached = work.standing(settings)
     steps = []
     for number in levels:
         level = LEVELS[number]
         knob, why = level.knob(device.knobs), reasons[number] or ""
-        after, kept, mask = reached, np.zeros(device.chips, dtype=bool), {}
+        best, kept, mask = reached, np.zeros(device.chips, dtype=bool), {}
         if knob is not None and not why:
             try:
                 proposed = level.propose(work, knob, settings)
-                after = accuracy(bench, data.selection, data.labels, proposed.settings)
-                kept, mask = after > reached, proposed.mask
+                after = work.standing(proposed.settings)
+                kept, mask = after.better(reached), proposed.mask
+                best = after.where(kept, reached)
                 settings = _chosen(program, kept, proposed.settings, settings)
             except MeasurementError as error:
-                after, why = reached, str(error)
-        best = np.where(kept, after, reached)
-        turned = knob.name if knob else ""
-        steps.append(Step(number, level.name, turned, why, reached, best, kept, mask, bench.cost, settings))
+                why = str(error)
+        turned, before = knob.name if knob else "", reached.accuracy
+        steps.append(Step(number, level.name, turned, why, before, best.accuracy, kept, mask, bench.cost, settings))
         reached = best
         bench.observe(settings)
-    return Calibration(settings, first, reached, tuple(steps), bench.cost, bench.written)
+    return Calibration(settings, first.accuracy, reached.accuracy, tuple(steps), bench.cost, bench.written)
 
 
 def _check_probes(device: Device, program: Program, levels: tuple[int, ...], options: Options) -> None:

@@ -23,6 +23,7 @@ from neurodeploy.calibrate.algorithms import Response
 from neurodeploy.calibrate.device import RackSettings
 from neurodeploy.calibrate.work import Work, current_kept, in_weight_units
 from neurodeploy.hw_models.chip import Knob
+from neurodeploy.hw_models.knobs import over_neurons
 from neurodeploy.ir.arrays import FloatArray, IntArray
 from neurodeploy.ir.program import INPUT, VOLTAGE_UNIT_BITS, FixedPointNeurons, Layer, Program
 from neurodeploy.simulate.outside import sums
@@ -45,8 +46,9 @@ def replayed(work: Work, layer: Layer, knob: Knob, settings: RackSettings) -> Re
     """One recording of the measurement samples, and what it says of other codes of a layer with one per neuron."""
     inputs = work.parts[0]
     start = work.start(knob, layer, settings)
-    neurons = [_Neurons(work.program, layer, one, inputs) for one in work.bench.recordings(inputs, settings)]
-    step = knob.span / knob.highest_code * in_weight_units(layer)[1]
+    recordings, biases = work.bench.recordings(inputs, settings), _biases(work, layer, settings)
+    neurons = [_Neurons(work.program, layer, one, inputs, bias) for one, bias in zip(recordings, biases, strict=True)]
+    step = knob.step * in_weight_units(layer)[1]
     wanted = work.wanted[0][layer.name]
 
     def response(codes: IntArray) -> NDArray[Any]:
@@ -58,12 +60,26 @@ def replayed(work: Work, layer: Layer, knob: Knob, settings: RackSettings) -> Re
     return response
 
 
-class _Neurons:
-    """The neurons of one chip's layer, as a recording shows them."""
+def _biases(work: Work, layer: Layer, settings: RackSettings) -> FloatArray:
+    """(chips, *shape): the nominal biases, moved as they are set, in units of a weight."""
+    _, threshold, bias = in_weight_units(layer)
+    found = np.broadcast_to(bias, (work.bench.device.chips, *layer.shape))
+    for knob in work.bench.device.knobs:
+        if knob.quantity == "bias":
+            codes = work.start(knob, layer, settings)
+            moved = [over_neurons(knob.step * code, knob, layer) * threshold for code in codes]
+            found = np.stack([one - by for one, by in zip(found, moved, strict=True)])
+    return found
 
-    def __init__(self, program: Program, layer: Layer, recording: Recording, inputs: NDArray[Any]) -> None:
+
+class _Neurons:
+    """The neurons of one chip's layer, as a recording shows them; `bias` is what they are set to."""
+
+    def __init__(
+        self, program: Program, layer: Layer, recording: Recording, inputs: NDArray[Any], bias: FloatArray
+    ) -> None:
         fixed = isinstance(layer.neurons, FixedPointNeurons)
-        decay, threshold, bias = in_weight_units(layer)
+        decay, threshold, _ = in_weight_units(layer)
         u = recording.potentials[layer.name] / (2.0**VOLTAGE_UNIT_BITS if fixed else layer.scale)
         fired = recording.spikes[layer.name] > 0
         before = np.concatenate([np.zeros_like(u[:1]), u[:-1]])

@@ -44,22 +44,40 @@ class Proposal:
 def match_neurons(work: Work, knob: Knob, settings: RackSettings) -> Proposal:
     """Every code of its own, layer by layer from the input: what a layer receives depends on the codes before it.
 
-    Where the chip has a trim of each neuron's leak too, its search and the knob's take turns.
+    Where the chip has coarser knobs per neuron beside this one, as a few thresholds to choose from beside a bias, they
+    are set first and the finer one makes up for what they leave. Where it has a trim of each neuron's leak too, its
+    search and the knob's take turns.
     """
     settings = dict(settings)
     mask: dict[str, IntArray] = {}
-    leak = leak_knob(work.bench.device.knobs) if knob.per == "neuron" else None
+    knobs = work.bench.device.knobs
+    coarser = _coarser(knobs, knob) if knob.per == "neuron" else []
+    leak = leak_knob(knobs) if knob.per == "neuron" else None
     for layer in work.firing:
+        for one in coarser:
+            _match_rates(work, layer, one, settings, {})  # what it does not reach is not the end of it
         timing = Timing(work, layer) if leak is not None else None
         for turn in range(2 * TURNS + 1 if timing is not None else 1):
             if timing is not None and leak is not None and turn % 2:
                 _match(work, layer, leak, settings, mask, timing.excess)
-            elif work.options.measure == "membrane" and knob.per == "neuron":
-                _take(work, layer, knob, settings, mask, replayed(work, layer, knob, settings))
-                work.bench.observe(settings)  # a search on the chip tells of every run itself
             else:
-                _match(work, layer, knob, settings, mask, partial(_rate_excess, work, layer, knob))
+                _match_rates(work, layer, knob, settings, mask)
     return Proposal(settings, mask)
+
+
+def _coarser(knobs: tuple[Knob, ...], knob: Knob) -> list[Knob]:
+    """The knobs per neuron that move how often it fires in coarser steps than this one, from the coarsest on."""
+    found = [one for one in knobs if one.per == "neuron" and one.quantity != "leak" and one.step > knob.step]
+    return sorted(found, key=lambda one: -one.step)
+
+
+def _match_rates(work: Work, layer: Layer, knob: Knob, settings: RackSettings, mask: dict[str, IntArray]) -> None:
+    """Searches one layer's codes until its neurons fire as often as they should, on the chip or in its potentials."""
+    if work.options.measure == "membrane" and knob.per == "neuron":
+        _take(work, layer, knob, settings, mask, replayed(work, layer, knob, settings))
+        work.bench.observe(settings)  # a search on the chip tells of every run itself
+    else:
+        _match(work, layer, knob, settings, mask, partial(_rate_excess, work, layer, knob))
 
 
 def _rate_excess(work: Work, layer: Layer, knob: Knob, settings: RackSettings) -> NDArray[Any]:

@@ -82,6 +82,30 @@ class Options:
 
 
 @dataclass(frozen=True, eq=False)
+class Standing:
+    """How chips do on the selection samples.
+
+    Attributes:
+        accuracy: (chips,) share of the decisions that are right.
+        distance: (chips,) as `Work.distance`, of these samples.
+    """
+
+    accuracy: FloatArray
+    distance: FloatArray
+
+    def better(self, than: Standing) -> NDArray[np.bool_]:
+        """(chips,) right more often, or as often with readouts that are nearer to the nominal ones."""
+        alike, nearer = self.accuracy == than.accuracy, self.distance < than.distance
+        return np.asarray((self.accuracy > than.accuracy) | (alike & nearer))
+
+    def where(self, chosen: NDArray[np.bool_], other: Standing) -> Standing:
+        """This for the chosen chips, the other for the rest."""
+        return Standing(
+            np.where(chosen, self.accuracy, other.accuracy), np.where(chosen, self.distance, other.distance)
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Work:
     """A calibration under way.
 
@@ -89,6 +113,7 @@ class Work:
         wanted: measurement part -> layer -> spike counts of the nominal Program, shape of the layer.
         parts: the measurement samples, whole or in groups.
         pointing: (B, classes), the directions of the nominal readouts of the first part.
+        selected: the same of the selection samples.
     """
 
     bench: Bench
@@ -97,6 +122,7 @@ class Work:
     parts: tuple[NDArray[Any], ...] = field(init=False)
     wanted: tuple[dict[str, IntArray], ...] = field(init=False)
     pointing: FloatArray = field(init=False)
+    selected: FloatArray = field(init=False)
 
     def __post_init__(self) -> None:
         inputs = self.data.measurement
@@ -108,6 +134,8 @@ class Work:
         object.__setattr__(self, "parts", parts)
         object.__setattr__(self, "wanted", counts)
         object.__setattr__(self, "pointing", _directions(found[0].readout[0]))
+        selected = run_chips([self.program], self.data.selection).readout[0]
+        object.__setattr__(self, "selected", _directions(selected))
 
     @property
     def program(self) -> Program:
@@ -138,8 +166,13 @@ class Work:
 
     def distance(self, settings: RackSettings) -> FloatArray:
         """(chips,): mean squared distance between the directions of a chip's readouts and the nominal ones."""
-        readout = self.bench.counts(self.parts[0], settings).readout
-        return np.asarray(np.square(_directions(readout) - self.pointing).sum(axis=-1).mean(axis=-1))
+        return _distance(self.bench.counts(self.parts[0], settings).readout, self.pointing)
+
+    def standing(self, settings: RackSettings) -> Standing:
+        """How chips with these settings do on the selection samples, in one run."""
+        found = self.bench.counts(self.data.selection, settings)
+        right = (found.decisions == self.data.labels).mean(axis=1)
+        return Standing(np.asarray(right, dtype=np.float64), _distance(found.readout, self.selected))
 
     def start(self, knob: Knob, layer: Layer, settings: RackSettings) -> IntArray:
         """(chips, *code shape): the codes that are set, 0 where none are."""
@@ -183,6 +216,11 @@ def grouped(values: NDArray[Any], knob: Knob, layer: Layer) -> NDArray[Any]:
         padded = np.pad(flat, ((0, 0), (0, cores * knob.core_size - flat.shape[1])))
         return np.asarray(padded.reshape(len(values), cores, -1).sum(axis=2))
     return np.asarray(flat.sum(axis=1))
+
+
+def _distance(readout: NDArray[Any], nominal: FloatArray) -> FloatArray:
+    """(chips,): mean squared distance of directions."""
+    return np.asarray(np.square(_directions(readout) - nominal).sum(axis=-1).mean(axis=-1))
 
 
 def _directions(readout: NDArray[Any]) -> FloatArray:

@@ -31,7 +31,9 @@ BY_CORE = replace(
         Knob("weight", "synapse", 5, source="made for tests"),
     ),
 )
-MODELS: dict[str, ChipModel] = {name: hw_models.chip(name) for name in ("loihi2", "mixed-signal", "mixed-signal-leak")}
+MODELS: dict[str, ChipModel] = {
+    name: hw_models.chip(name) for name in ("loihi1", "loihi2", "mixed-signal", "mixed-signal-leak")
+}
 MODELS["by-core"] = BY_CORE
 
 

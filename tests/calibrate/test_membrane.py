@@ -56,6 +56,29 @@ def test_the_spikes_at_other_codes_are_foretold(
         assert np.abs(error).sum() < 0.03 * counted.sum()
 
 
+@pytest.mark.parametrize("quantity", ["threshold", "bias"])
+def test_what_is_set_already_is_known_when_other_codes_are_foretold(
+    programs: Programs, population: Population, data: CalibrationData, quantity: str
+) -> None:
+    """Recorded with biases and thresholds that are set, and foretold at other codes of one of both."""
+    nominal = programs["loihi1"]
+    chips = population("loihi1", 2, mismatch=0.2)
+    device = virtual_rack(chips, nominal)
+    knobs = {f"{knob.quantity}/{knob.per}": knob for knob in device.knobs}
+    knob = knobs[f"{quantity}/neuron"]
+    work = Work(Bench(device, nominal), replace(data, measurement=data.measurement[:24]), PROBED)
+    layer = work.firing[0]
+    set_to = {"bias": 12, "threshold": -1}  # a fifth, and a third, of the nominal threshold
+    settings = {f"{name}/neuron/lif1": np.full((2, *layer.shape), code) for name, code in set_to.items()}
+    response = replayed(work, layer, knob, settings)
+    for further in (0, 1, -1):
+        codes = settings[knob.key(layer.name)] + further * (1 if quantity == "threshold" else 6)
+        counted = device.run(work.data.measurement, settings | {knob.key(layer.name): codes}).spike_counts[layer.name]
+        assert 0.05 < counted.mean() / (nominal.steps * 24) < 0.95
+        error = response(codes) + work.wanted[0][layer.name] - counted
+        assert np.abs(error).sum() < 0.05 * counted.sum()  # a code of the thresholds is a third of them
+
+
 @pytest.mark.parametrize("name", ["mixed-signal", "loihi2"])
 def test_one_recording_per_layer_does_what_seven_runs_do(
     programs: Programs, population: Population, data: CalibrationData, name: str

@@ -16,7 +16,8 @@ def test_every_chip_is_known_by_its_name() -> None:
 
 def test_an_unknown_chip_names_the_nearest_and_all() -> None:
     with pytest.raises(
-        UsageError, match=r"unknown chip 'loihi': did you mean loihi2\? known: .*ideal, loihi2, mixed-signal"
+        UsageError,
+        match=r"unknown chip 'loihi': did you mean loihi2 or loihi1\? known: .*ideal, loihi1, loihi2, mixed-signal",
     ):
         chip("loihi")
 
