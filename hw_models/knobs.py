@@ -170,7 +170,9 @@ def _leaking(neurons: Neurons, meant: Neurons, relative: FloatArray, shape: Shap
     """Neurons whose decay is lower by a share of the nominal one."""
     if isinstance(neurons, FixedPointNeurons) and isinstance(meant, FixedPointNeurons):
         less = np.rint((DECAY_ONE - meant.voltage_decay) * relative).astype(np.int64)
-        decay = np.broadcast_to(np.clip(neurons.voltage_decay + less, 0, DECAY_ONE), shape)
+        # A register of 12 bits; a decay that is 4096 already has none, and stays.
+        most = np.maximum(neurons.voltage_decay, DECAY_ONE - 1)
+        decay = np.broadcast_to(np.clip(neurons.voltage_decay + less, 0, most), shape)
         return replace(neurons, voltage_decay=frozen_ints(decay))
     assert isinstance(neurons, FloatNeurons)
     assert isinstance(meant, FloatNeurons)

@@ -148,7 +148,9 @@ class VirtualChip:
             rounded = np.rint(np.where(np.isinf(threshold), NEVER, threshold))
             neurons = replace(neurons, threshold=frozen_ints(rounded.astype(np.int64)))
         if kept is not None:
-            neurons = replace(neurons, voltage_decay=frozen_ints(DECAY_ONE - np.rint(kept).astype(np.int64)))
+            decay = DECAY_ONE - np.rint(kept).astype(np.int64)
+            most = self.model.voltage_decay_max
+            neurons = replace(neurons, voltage_decay=frozen_ints(decay if most is None else np.minimum(decay, most)))
         if bias is not None:
             mantissa, limit = np.rint(neurons.bias_mantissa * bias), self.model.bias_mantissa_max
             mantissa = mantissa if limit is None else np.clip(mantissa, -limit, limit)

@@ -109,12 +109,13 @@ def test_leaks_by_value_and_end_at_0_and_1() -> None:
 
 def test_fixed_point_leaks_by_value_and_end_at_the_register() -> None:
     chip, leak = program(True), Knob("leak", "neuron", 5, 1.0)
-    own = replace(chip.layers[0].neurons, voltage_decay=np.array([1000, 1000, 3000, 400, 1000, 2048]))
+    own = replace(chip.layers[0].neurons, voltage_decay=np.array([1000, 4096, 3000, 400, 1000, 2048]))
     chip = replace(chip, layers=(replace(chip.layers[0], neurons=own), chip.layers[1]))
     codes = np.array([0, 5, 15, -15, -5, -4])
     got = moved(chip, program(True), leak, {"a": codes}).layers[0].neurons
-    # The nominal neurons keep 3096 of 4096, and 3096 * code / 15 is 0, 1032, 3096, -3096, -1032, -825.6.
-    np.testing.assert_array_equal(got.voltage_decay, [1000, 2032, 4096, 0, 0, 1222])  # type: ignore[union-attr]
+    # The nominal neurons keep 3096 of 4096, and 3096 * code / 15 is 0, 1032, 3096, -3096, -1032, -825.6; the register
+    # ends at 4095.
+    np.testing.assert_array_equal(got.voltage_decay, [1000, 4096, 4095, 0, 0, 1222])  # type: ignore[union-attr]
     np.testing.assert_array_equal(got.threshold, own.threshold)
     np.testing.assert_array_equal(got.bias, own.bias)
 

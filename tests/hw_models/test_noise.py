@@ -82,7 +82,8 @@ def test_at_twice_the_level_a_chip_is_twice_as_far_from_nominal(name: str) -> No
 def test_large_deviations_are_clipped_to_what_can_be_stored(name: str) -> None:
     realised = virtual(name, mismatch=2.0).realise(program(name))
     assert thresholds(realised).min() == 0
-    assert (retained(realised).min(), retained(realised).max()) == (0, 1)
+    least = {"loihi2": 1 / 4096, "mixed-signal": 0}[name]  # Loihi's register of decays ends at 4095
+    assert (retained(realised).min(), retained(realised).max()) == (least, 1)
     assert 0.28 < (thresholds(realised) == 0).mean() < 0.34  # P(z < -1/2) = 0.309
 
 
