@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 from watched_device import Watched
 
-from neurodeploy.calibrate.bench import Bench
 from neurodeploy.calibrate.device import RackSettings, of_chip, virtual_rack
-from neurodeploy.calibrate.ladder import LEVELS, calibrate, parse_ladder, unset
-from neurodeploy.calibrate.work import CalibrationData, Options, Standing, Work
+from neurodeploy.calibrate.ladder import calibrate, parse_ladder, unset
+from neurodeploy.calibrate.work import CalibrationData, Options
 from neurodeploy.errors import UsageError
-from neurodeploy.hw_models.chip import Knob
 from neurodeploy.hw_models.knobs import adjusted, written
 from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.hw_models.virtual_chip import VirtualChip
@@ -147,64 +145,6 @@ def test_the_ledger_counts_what_a_wrapper_counts(
     costs = [step.cost.chip_runs for step in result.steps]
     assert costs == sorted(costs)
     assert costs[-1] == result.cost.chip_runs
-
-
-def test_level_4_sets_coarse_thresholds_before_leaks_and_biases(
-    programs: Programs, population: Population, data: CalibrationData
-) -> None:
-    """A run per bit of the few thresholds, then biases and leaks in turns; biases are the knob that is named."""
-    program = programs["loihi1"]
-    device = Watched(virtual_rack(population("loihi1", 2, mismatch=0.3), program))
-    result = calibrate(device, program, data)
-    a_layer = ["run"] * (3 + 7) + ["record"] * 5 + ["run"] * 8 + ["record"] * 6 + ["run"] * 8
-    assert [kind for kind, _, _ in device.seen] == ["run", *(2 * a_layer), "run"]
-    first, settled = device.seen[1:4], device.seen[4 : 1 + len(a_layer)]
-    assert all(list(settings) == ["threshold/neuron/lif1"] for _, _, settings in first)
-    for _, _, settings in settled:
-        np.testing.assert_array_equal(settings["threshold/neuron/lif1"], settled[0][2]["threshold/neuron/lif1"])
-        assert "bias/neuron/lif1" in settings
-    assert {name.split("/")[0] for name in result.settings} == {"threshold", "leak", "bias"}
-    assert all(np.any(codes) for codes in result.settings.values())
-    assert result.steps[0].knob == "bias per neuron"
-    assert {name.split("/")[0] for name in result.steps[0].mask} == {"leak", "bias"}
-
-
-def test_of_several_knobs_a_level_turns_the_finest(programs: Programs) -> None:
-    coarse, fine = Knob("threshold", "neuron", 3, 1.0), Knob("bias", "neuron", 7, 1.0)
-    assert LEVELS[4].knob((coarse, fine)) is LEVELS[1].knob((fine, coarse)) is fine
-    assert LEVELS[4].knob((replace(fine, span=0.5), replace(coarse, bits=6, span=0.2))) == replace(
-        coarse, bits=6, span=0.2
-    )
-    alike = replace(fine, quantity="threshold")
-    assert LEVELS[4].knob((fine, alike)) is LEVELS[4].knob((alike, fine)) is alike
-
-
-def test_a_chip_that_is_right_as_often_keeps_what_brings_its_readout_nearer() -> None:
-    before = Standing(np.array([0.5, 0.5, 0.5, 0.5]), np.array([1.0, 1.0, 1.0, 1.0]))
-    after = Standing(np.array([0.6, 0.5, 0.5, 0.4]), np.array([2.0, 0.5, 1.0, 0.1]))
-    kept = after.better(before)
-    np.testing.assert_array_equal(kept, [True, True, False, False])
-    best = after.where(kept, before)
-    np.testing.assert_array_equal(best.accuracy, [0.6, 0.5, 0.5, 0.5])
-    np.testing.assert_array_equal(best.distance, [2.0, 0.5, 1.0, 1.0])
-
-
-def test_the_standing_of_chips_on_the_selection_by_value(
-    programs: Programs, population: Population, data: CalibrationData
-) -> None:
-    """Written again, of the reference simulator's readouts."""
-    chips, program = population("mixed-signal", 2, mismatch=0.4), programs["mixed-signal"]
-    got = Work(Bench(virtual_rack(chips, program), program), data, Options()).standing({})
-
-    def unit(readout: Any) -> Any:
-        return readout / np.sqrt((readout**2).sum(axis=1, keepdims=True))
-
-    meant = unit(reference.run(program, data.selection).readout)
-    for index, chip in enumerate(chips):
-        found = reference.run(chip.realise(program), data.selection)
-        assert got.accuracy[index] == (found.decisions == data.labels).mean()
-        assert got.distance[index] == pytest.approx(((unit(found.readout) - meant) ** 2).sum(axis=1).mean(), rel=1e-9)
-    assert got.distance.min() > 0
 
 
 def test_level_4_costs_a_run_per_bit_and_layer(
