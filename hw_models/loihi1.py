@@ -5,7 +5,6 @@ same hard-wired neuron, but nothing here was compared with its silicon.
 """
 
 from dataclasses import replace
-from types import MappingProxyType
 
 from neurodeploy.hw_models import loihi2
 from neurodeploy.hw_models.chip import Knob
@@ -29,12 +28,11 @@ CHIP = replace(
     ),
     cores=None,
     costs=None,
-    sources=MappingProxyType(
-        {name: loihi2.CHIP.sources[name] for name in ("weights", "bias")}
-        | {
-            "threshold": f"{loihi2.CHIP.sources['threshold']}; on the chip {_THRESHOLDS}",
-            "decay": f"{loihi2.CHIP.sources['decay']}; on the chip {_DECAYS}",
-            "probes": "nengo-loihi, nengo_loihi/probe.py: the voltage of any compartment",
-        }
-    ),
+    sources={
+        "weights": loihi2.CHIP.sources["weights"],
+        "threshold": f"{loihi2.CHIP.sources['threshold']}; on the chip {_THRESHOLDS}",
+        "bias": loihi2.CHIP.sources["bias"],
+        "decay": f"{loihi2.CHIP.sources['decay']}; on the chip {_DECAYS}",
+        "probes": "nengo-loihi, nengo_loihi/probe.py: the voltage of any compartment",
+    },
 )

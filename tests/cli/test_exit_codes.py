@@ -37,7 +37,7 @@ def complains(outcome: Any, code: int, *said: str) -> None:
     [
         ("export MODEL --target lavva", "unknown target 'lavva': did you mean lava? known: lava, nir, rockpool"),
         ("inspect MODEL --target rokpool", "unknown target 'rokpool': did you mean rockpool?"),
-        ("export MODEL --target lava --chip loihi3", "unknown chip 'loihi3': did you mean loihi2?"),
+        ("export MODEL --target lava --chip loihi3", "unknown chip 'loihi3': did you mean loihi2 or loihi1?"),
         ("run ARTIFACT --backend engin", "unknown backend 'engin': did you mean engine or nir?"),
         ("run ARTIFACT --data digit", "unknown data set 'digit': did you mean digits?"),
         ("train --data mnits", "unknown data set 'mnits': did you mean mnist"),
