@@ -21,7 +21,7 @@ from neurodeploy.inspect import Inspection, inspect_program
 from neurodeploy.ir.program import Program
 from neurodeploy.proof import backend_version, runner, variants
 from neurodeploy.simulate import reference
-from neurodeploy.study import MEASUREMENT_SAMPLES, SELECTION_SAMPLES
+from neurodeploy.study import calibration_splits
 from neurodeploy.sweep.run import Samples, Study
 
 
@@ -98,8 +98,8 @@ def program_studies(
     """One study per file with a Program (`.net`, artifact folder), on the chip that it was made for; and warnings.
 
     Args:
-        data: data set, whose test samples accuracy is reported on; trims are measured on training samples and accepted
-            on validation samples.
+        data: data set, whose test samples accuracy is reported on; calibration sees those of
+            `neurodeploy.study.calibration_splits`.
         count: virtual chips per point.
         samples: test samples, None for all.
         steps, input_bits: what a `.net` file does not say.
@@ -114,18 +114,19 @@ def program_studies(
         program = loaded.program
         warnings += [f"{path}: {text}" for text in loaded.warnings]
         sets = data_for(program, data, data_root, encoding, seed)
-        test, selection = sets.test.take(slice(samples)), sets.validation.take(slice(SELECTION_SAMPLES))
+        test, (measurement, refit, selection) = sets.test.take(slice(samples)), calibration_splits(sets)
         studies.append(
             Study(
                 program,
                 find_chip(program.chip),
                 Samples(shaped(program, test.inputs), test.labels),
-                shaped(program, sets.train.take(slice(MEASUREMENT_SAMPLES)).inputs),
+                shaped(program, measurement.inputs),
                 Samples(shaped(program, selection.inputs), selection.labels),
                 count,
                 seed,
                 name,
                 tuple(names),
+                refit=shaped(program, refit.inputs),
             )
         )
     return studies, warnings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from neurodeploy.data.dataset import DataSet, Split, joined
 from neurodeploy.errors import UsageError
 from neurodeploy.experiment import load_data
 from neurodeploy.hw_models import chip as find_chip
@@ -43,8 +44,8 @@ def make_studies(
 ) -> list[Study]:
     """One study per network and chip model.
 
-    Rates are matched and weights fitted on training images, levels are accepted on validation images, and accuracy is
-    reported on test images: three disjoint sets. All networks get the same chips and test images.
+    Calibration sees the samples of `calibration_splits`; accuracy is reported on test images. All networks get the same
+    chips and test images.
 
     Args:
         model: one or several networks; they are called by the names of their files.
@@ -59,24 +60,39 @@ def make_studies(
     for name, one in zip(names, given, strict=True):
         loaded = load_model(one) if isinstance(one, Path) else one
         data = load_data(loaded.config, data_root)
-        test, selection = data.test.take(slice(samples)), data.validation.take(slice(SELECTION_SAMPLES))
+        test, (measurement, refit, selection) = data.test.take(slice(samples)), calibration_splits(data)
         studies += [
             Study(
                 _fitting(loaded, chip),
                 chip,
                 Samples(test.inputs, test.labels),
-                data.train.take(slice(MEASUREMENT_SAMPLES)).inputs,
+                measurement.inputs,
                 Samples(selection.inputs, selection.labels),
                 count,
                 seed,
                 name,
                 tuple(names),
                 device,
-                data.train.take(slice(REFIT_SAMPLES)).inputs,
+                refit.inputs,
             )
             for chip in models
         ]
     return studies
+
+
+def calibration_splits(data: DataSet) -> tuple[Split, Split, Split]:
+    """What calibration may see of a data set: samples of measurement, of refits, and of selection; none of the test.
+
+    Rates are matched on the first training samples, and weights fitted on these and more. Levels are accepted on
+    validation samples; where these are fewer than `SELECTION_SAMPLES`, on training samples as well, up to half of them,
+    from the end, which then nothing is measured on: on 100 samples one chip in six refuses what makes it better.
+    Measurement samples are among those of refits; those of selection are disjoint from both.
+    """
+    train, validation = data.train, data.validation.take(slice(SELECTION_SAMPLES))
+    spare = max(0, min(SELECTION_SAMPLES - len(validation), len(train) // 2, len(train) - MEASUREMENT_SAMPLES))
+    fitting = len(train) - spare
+    measurement, refit = (train.take(slice(min(size, fitting))) for size in (MEASUREMENT_SAMPLES, REFIT_SAMPLES))
+    return measurement, refit, joined(validation, train.take(slice(fitting, None))) if spare else validation
 
 
 def _fitting(model: Model, chip: ChipModel) -> Program:

@@ -62,6 +62,12 @@ class DataSet:
     test: Split
 
 
+def joined(first: Split, second: Split) -> Split:
+    """The samples of the first, then those of the second, which have the same shape."""
+    samples = np.concatenate([first.samples, second.samples])
+    return Split(samples, np.concatenate([first.labels, second.labels]), first.temporal)
+
+
 def check_splits(name: str, source: Input, classes: int, splits: Mapping[str, Split]) -> None:
     """Whether a data set can be trained and tested on.
 
