@@ -24,7 +24,7 @@ that was killed goes on with what is missing: models and finished populations li
 `accuracy_ideal` is the network without noise, `accuracy_without` with the case's noise but no mismatch. `recovered` is
 the share of what mismatch took, mean over networks of (after - before) / (without - before); its interval is Student's
 over chips and networks, each chip against its own network's loss. `recovered_together` is the same share of the sums
-over networks, in which a network that lost little counts little.
+over networks, in which a network that lost little counts little, its interval that of a ratio over networks.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from typing import Any
 
 import numpy as np
 from calibration_chips import NONE, SETTINGS, TRAININGS, Case, drifts, population, settings_of, study_of
-from common import mean_interval, provenance, read_json, write_json
+from common import mean_interval, provenance, ratio_interval, read_json, write_json
 
 from neurodeploy.calibrate.ladder import ladder_name, parse_ladder, usable
 from neurodeploy.errors import UsageError
@@ -241,6 +241,7 @@ def _row(
     # Each chip's gain against its network's mean loss: the spread of recovery over chips and networks.
     spread = [v for g, l in zip(gained, lost, strict=True) if l > 0.002 for v in (g / l).tolist()]
     interval = mean_interval(spread)[1:] if usual and len(spread) > 1 else None
+    together = ratio_interval([float(g.mean()) for g in gained], lost) if usual else None
     return {
         "data": "n-mnist-1000/100" if options.data == "n-mnist" else options.data,
         "part": case.part,
@@ -259,7 +260,8 @@ def _row(
         "accuracy_mean": float(np.mean(reached)),
         "accuracy_p05": float(np.quantile(np.concatenate(reached), 0.05)),
         "recovered": float(np.mean(usual)) if usual else None,
-        "recovered_together": float(sum(g.mean() for g in gained) / sum(lost)) if usual else None,
+        "recovered_together": together[0] if together else None,
+        "recovered_together_ci": list(together[1:]) if together and len(lost) > 1 else None,
         "recovered_ci": list(interval) if interval else None,
         "recovered_by_network": shares if usual else None,
         "n_chips": options.chips,

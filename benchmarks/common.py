@@ -63,6 +63,19 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     return mean, mean - half, mean + half
 
 
+def ratio_interval(parts: Sequence[float], wholes: Sequence[float], confidence: float = 0.95) -> tuple[float, ...]:
+    """(ratio, low, high) of the sums of pairs: Student's t interval of the linearised ratio.
+
+    R = sum(parts) / sum(wholes), whose deviation is that of the residuals parts - R wholes over the mean of the wholes
+    (Cochran, Sampling Techniques, 3rd ed., 6.4). The pairs are the units: all that differs between them is in the
+    residuals.
+    """
+    part, whole = np.asarray(parts, dtype=np.float64), np.asarray(wholes, dtype=np.float64)
+    ratio = float(part.sum() / whole.sum())
+    _, low, high = mean_interval((part - ratio * whole) / whole.mean(), confidence)
+    return ratio, ratio + low, ratio + high
+
+
 def _processor() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
         if line.startswith("model name"):
