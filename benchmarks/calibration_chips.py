@@ -115,7 +115,7 @@ def _climbed(study: Study, chips: list[VirtualChip], ladder: tuple[int, ...]) ->
                 "samples": step.cost.samples,
                 "written": step.cost.written,
             }
-            cost |= {"seconds": step.cost.seconds, "validation": float(step.after.mean())}
+            cost |= {"seconds": step.cost.seconds, "selection": float(step.after.mean())}
             found[ladder_name(ladder[: number + 1])] = {"accuracy": accuracy.tolist(), "cost": cost}
     return found
 

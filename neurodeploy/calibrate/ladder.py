@@ -201,14 +201,14 @@ class Calibration:
 
     Attributes:
         settings: key -> (chips, *shape).
-        validation_before, validation_after: (chips,) accuracy on the selection samples.
+        selection_before, selection_after: (chips,) accuracy on the selection samples.
         steps: one per level, in order.
         written: (chips,) knobs written.
     """
 
     settings: RackSettings
-    validation_before: FloatArray
-    validation_after: FloatArray
+    selection_before: FloatArray
+    selection_after: FloatArray
     steps: tuple[Step, ...]
     cost: Cost
     written: FloatArray

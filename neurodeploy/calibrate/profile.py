@@ -37,7 +37,7 @@ class Profile:
         temperature: of the chip during calibration, kelvin.
         made, expires: with time zone.
         steps: level by level, as `ladder.Step.of_chip`.
-        validation_before, validation_after: accuracy on the selection samples.
+        selection_before, selection_after: accuracy on the selection samples.
         cost: chip_runs, samples, seconds, written.
         evidence: what its figures rest on.
     """
@@ -53,8 +53,8 @@ class Profile:
     made: datetime
     expires: datetime
     steps: tuple[Mapping[str, Any], ...]
-    validation_before: float
-    validation_after: float
+    selection_before: float
+    selection_after: float
     cost: Mapping[str, Any]
     evidence: str
 
@@ -99,8 +99,8 @@ def make_profile(
         now,
         now + timedelta(hours=min(hours, 1e6)),
         tuple(step.of_chip(0) for step in calibration.steps),
-        float(calibration.validation_before[0]),
-        float(calibration.validation_after[0]),
+        float(calibration.selection_before[0]),
+        float(calibration.selection_after[0]),
         asdict(calibration.cost),
         "statistical-sim" if chip.noise.active else chip.model.evidence,
     )

@@ -24,7 +24,7 @@ from neurodeploy.folders import new_folder, recover
 from neurodeploy.hw_models.knobs import Settings
 
 FORMAT = "neurodeploy-profile"
-VERSION = 1
+VERSION = 2  # 1 called selection samples validation samples
 FILE, ARRAYS = "profile.json", "settings.safetensors"
 _LARGEST = 2**24  # bytes of profile.json
 _LARGEST_ARRAYS = 2**32
@@ -117,8 +117,8 @@ def _decode(content: dict[str, Any], folder: Path) -> Profile:
         made.astimezone(UTC),
         expires.astimezone(UTC),
         tuple(_list(content["steps"], dict)),
-        _finite(content["validation_before"]),
-        _finite(content["validation_after"]),
+        _finite(content["selection_before"]),
+        _finite(content["selection_after"]),
         _of(content["cost"], dict),
         _of(content["evidence"], str),
     )

@@ -192,9 +192,9 @@ def _prove_profile(
         chosen = choose_samples(program, data, data_root, samples, how)
         if artifact is not None and data is not None:  # with the bits and frames that the network was trained on
             chosen = replace(chosen, inputs=test_inputs(artifact, data, data_root, samples))
-    before, after = profile.validation_before, profile.validation_after
+    before, after = profile.selection_before, profile.selection_after
     return prove_program(own, backend, chosen) | {
-        "profile": {"chip_id": profile.chip_id, "validation_before": before, "validation_after": after}
+        "profile": {"chip_id": profile.chip_id, "selection_before": before, "selection_after": after}
     }
 
 

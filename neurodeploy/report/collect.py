@@ -86,8 +86,8 @@ def _study(path: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     calibration = rows.groupby(keys, as_index=False).agg(
         chip_runs=("chip_runs", "mean"),
         samples=("samples", "mean"),
-        validation_before=("validation_before", "mean"),
-        validation_after=("validation_after", "mean"),
+        selection_before=("selection_before", "mean"),
+        selection_after=("selection_after", "mean"),
         kept=("kept", "sum"),
     )
     calibration["recovered"] = [recovered(curves, *key) for key in calibration[keys].itertuples(index=False)]

@@ -59,8 +59,8 @@ COLUMNS = {
         "recovered",
         "chip_runs",
         "samples",
-        "validation_before",
-        "validation_after",
+        "selection_before",
+        "selection_after",
         "kept",
     ),
 }
@@ -70,7 +70,7 @@ FRACTIONS = {
     "training": ("validation_accuracy",),
     "curves": ("accuracy_mean", "accuracy_p05", "accuracy_min"),
     "chips": ("accuracy",),
-    "calibration": ("validation_before", "validation_after"),
+    "calibration": ("selection_before", "selection_after"),
 }
 
 PROOF_KEYS = ("backend", "chip", "samples", "layers", "mismatched_spikes", "mismatched_voltages", "spikes_compared")

@@ -106,15 +106,15 @@ def calibration_table(data: ReportData) -> Table:
             _noise(row["noise"]),
             percent(row["level"], 1),
             _recovered(data.curves, row),
-            percent(row["validation_before"]),
-            percent(row["validation_after"]),
+            percent(row["selection_before"]),
+            percent(row["selection_after"]),
             number(row["kept"]),
             number(row["chip_runs"]),
             number(row["samples"]),
         )
         for row in _rows(data.calibration)
     )
-    columns = ("chip", "noise", "level", "recovered", "validation before", "after", "chips that kept it")
+    columns = ("chip", "noise", "level", "recovered", "right on selection before", "after", "chips that kept it")
     caption = "Calibration: share of the lost test accuracy that came back, and what it cost"
     return Table(caption, (*columns, "runs per chip", "samples per chip"), rows, 2)
 

@@ -18,7 +18,7 @@ from neurodeploy.errors import FileFormatError, NeurodeployError, UsageError
 from neurodeploy.sweep import tables
 from neurodeploy.sweep.statistics import Interval
 
-_VERSION = "3"  # 2 knew one calibration
+_VERSION = "4"  # 2 knew one calibration, 3 called selection samples validation samples
 _SCHEMA = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE cell (
@@ -33,14 +33,14 @@ CREATE TABLE result (
     correct_bits BLOB NOT NULL, PRIMARY KEY (cell, chip_id)
 );
 CREATE TABLE calibration (
-    cell TEXT NOT NULL, chip_id INTEGER NOT NULL, validation_before REAL NOT NULL, validation_after REAL NOT NULL,
+    cell TEXT NOT NULL, chip_id INTEGER NOT NULL, selection_before REAL NOT NULL, selection_after REAL NOT NULL,
     kept INTEGER NOT NULL, chip_runs INTEGER NOT NULL, samples INTEGER NOT NULL, codes BLOB NOT NULL,
     written INTEGER NOT NULL, detail TEXT NOT NULL,
     PRIMARY KEY (cell, chip_id)
 );
 """
 _TABLES = {"about", "cell", "place", "result", "calibration"}
-_CALIBRATION = ("chip_id", "validation_before", "validation_after", "kept", "chip_runs", "samples", "codes")
+_CALIBRATION = ("chip_id", "selection_before", "selection_after", "kept", "chip_runs", "samples", "codes")
 _DETAIL = {"written": 0, "detail": "[]"}
 
 

@@ -127,7 +127,7 @@ def cells(connection: sqlite3.Connection) -> pd.DataFrame:
 def calibrations(connection: sqlite3.Connection) -> pd.DataFrame:
     """One row per calibrated chip and place, without its codes."""
     query = (
-        "SELECT cell, network, chip, noise, fixed, level, ladder, chip_id, validation_before, validation_after, kept, "
+        "SELECT cell, network, chip, noise, fixed, level, ladder, chip_id, selection_before, selection_after, kept, "
         "chip_runs, samples, written FROM calibration JOIN cell USING (cell) JOIN place USING (cell) "
         "ORDER BY network, chip, noise, fixed, level, ladder, chip_id"
     )

@@ -232,8 +232,8 @@ def _calibrate(study: Study, noise: NoiseModel, block: Sequence[int]) -> list[di
     return [
         {
             "chip_id": chip_id,
-            "validation_before": float(found.validation_before[index]),
-            "validation_after": float(found.validation_after[index]),
+            "selection_before": float(found.selection_before[index]),
+            "selection_after": float(found.selection_after[index]),
             "kept": int(found.kept[index]),
             "chip_runs": found.cost.chip_runs,
             "samples": found.cost.samples,

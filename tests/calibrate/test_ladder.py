@@ -61,20 +61,20 @@ def test_no_level_leaves_a_chip_worse_on_the_selection(
 ) -> None:
     chips, program = population(chip, 3, **noise), programs[chip]
     result = calibrate(virtual_rack(chips, program), program, data, parse_ladder(CLIMBABLE[chip]), QUICK)
-    accuracy = result.validation_before
+    accuracy = result.selection_before
     for step in result.steps:
         assert step.refused == ""
         np.testing.assert_array_equal(step.before, accuracy)
         assert step.kept[step.after > step.before].all()
         assert (step.after >= step.before).all()
         accuracy = step.after
-    np.testing.assert_array_equal(result.validation_after, accuracy)
+    np.testing.assert_array_equal(result.selection_after, accuracy)
     for name, values in result.settings.items():  # a chip that kept nothing is as it was
         wanted = np.broadcast_to(unset(program, name, values), values.shape)
         np.testing.assert_array_equal(values[~result.kept], wanted[~result.kept])
     if "thermal" not in noise:  # then chips repeat themselves
         again = virtual_rack(chips, program)
-        for settings, wanted in (({}, result.validation_before), (result.settings, result.validation_after)):
+        for settings, wanted in (({}, result.selection_before), (result.settings, result.selection_after)):
             decisions = again.run(data.selection, settings).decisions
             np.testing.assert_array_equal((decisions == data.labels).mean(axis=1), wanted)
 
@@ -85,7 +85,7 @@ def test_levels_bring_accuracy_back(
 ) -> None:
     chips, program = population(chip, mismatch=0.5), programs[chip]
     result = calibrate(virtual_rack(chips, program), program, data, (level,))
-    assert result.validation_after.mean() > result.validation_before.mean() + 0.01
+    assert result.selection_after.mean() > result.selection_before.mean() + 0.01
     assert result.kept.mean() >= 0.5
 
 
@@ -95,7 +95,7 @@ def test_tuning_in_the_loop_mends_weights_that_no_trim_reaches(
     chips, program = population("mixed-signal", 2, weight_mismatch=0.6), programs["mixed-signal"]
     options = Options(tuning_steps=20, tuning_batch=64)
     result = calibrate(virtual_rack(chips, program), program, data, (6,), options)
-    assert (result.validation_after > result.validation_before + 0.03).all()
+    assert (result.selection_after > result.selection_before + 0.03).all()
 
 
 def test_the_readout_is_the_ridge_solution_in_codes(
@@ -172,8 +172,8 @@ def test_a_chip_is_calibrated_alike_in_any_company(
     alone = calibrate(virtual_rack(chips[1:2], program), program, few, ladder, QUICK)
     for name, values in alone.settings.items():
         np.testing.assert_array_equal(values[0], together.settings[name][1])
-    assert alone.validation_before[0] == together.validation_before[1]
-    assert alone.validation_after[0] == together.validation_after[1]
+    assert alone.selection_before[0] == together.selection_before[1]
+    assert alone.selection_after[0] == together.selection_after[1]
 
 
 def test_a_run_is_what_the_chips_compute_with_the_noise_of_its_turn(
@@ -239,7 +239,7 @@ def test_other_measures_bring_accuracy_back_too(
     chips, program = population("mixed-signal", core_mismatch=0.5), programs["mixed-signal"]
     options = Options("spsa" if measure == "readout" else "bisection", measure)
     result = calibrate(virtual_rack(chips, program), program, data, (3,), options)
-    assert result.validation_after.mean() > result.validation_before.mean() + 0.02
+    assert result.selection_after.mean() > result.selection_before.mean() + 0.02
     assert result.cost.chip_runs == 2 + (25 if measure == "readout" else 4 * 7 * 2)
     if measure == "readout":
         with pytest.raises(UsageError, match="level 4 with algorithm spsa"):
@@ -293,6 +293,6 @@ def test_samples_that_change_over_time_are_measured_alike(
             )
             for one in (data, over_time)
         ]
-        np.testing.assert_array_equal(found[0].validation_after, found[1].validation_after)
+        np.testing.assert_array_equal(found[0].selection_after, found[1].selection_after)
         for name, values in found[0].settings.items():
             np.testing.assert_array_equal(found[1].settings[name], values, err_msg=name)

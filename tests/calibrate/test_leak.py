@@ -102,7 +102,7 @@ def test_what_turns_cost(programs: Programs, population: Population, data: Calib
     a_layer = ["run"] * 7 + ["record"] * 7 + (["run"] * 8 + ["record"] * 8) * (TURNS - 1) + ["run"] * 8
     assert [kind for kind, _, _ in device.seen] == ["run", *(2 * a_layer), "run"]
     assert result.cost.chip_runs == len(device.seen)
-    assert result.kept[result.steps[0].after > result.validation_before].all()
+    assert result.kept[result.steps[0].after > result.selection_before].all()
 
 
 @pytest.mark.parametrize("measure", ["curve", "rates"])
@@ -111,4 +111,4 @@ def test_trims_of_leaks_bring_accuracy_back(
 ) -> None:
     chips, program = population(CHIP, 4, mismatch=0.5), programs[CHIP]
     result = calibrate(virtual_rack(chips, program), program, data, (4,), Options(measure=measure))
-    assert result.validation_after.mean() > result.validation_before.mean() + 0.01
+    assert result.selection_after.mean() > result.selection_before.mean() + 0.01

@@ -89,10 +89,10 @@ def test_one_recording_per_layer_does_what_seven_runs_do(
     by_rates = calibrate(virtual_rack(chips, program), program, few, (4,))
     layers = sum(layer.fires for layer in program.layers)
     assert (probed.cost.chip_runs, by_rates.cost.chip_runs) == (2 + layers, 2 + 7 * layers)
-    gained = (probed.validation_after - probed.validation_before).mean()
+    gained = (probed.selection_after - probed.selection_before).mean()
     assert gained > 0.01
-    assert probed.validation_after.mean() >= by_rates.validation_after.mean() - 0.01
-    assert (probed.validation_after >= probed.validation_before).all()
+    assert probed.selection_after.mean() >= by_rates.selection_after.mean() - 0.01
+    assert (probed.selection_after >= probed.selection_before).all()
 
 
 def test_a_curve_has_every_recording(programs: Programs, population: Population, data: CalibrationData) -> None:

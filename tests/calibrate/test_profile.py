@@ -59,8 +59,8 @@ def test_a_profile_comes_back_as_it_was(
     assert (got.chip, got.chip_id, got.seed, got.noise) == ("loihi2", profile.chip_id, 0, NOISE)
     assert (got.made, got.expires, got.temperature) == (NOW, NOW + timedelta(hours=24), 320.0)
     assert got.program == program_hash(programs["loihi2"])
-    assert (got.validation_before, got.validation_after) == (profile.validation_before, profile.validation_after)
-    assert got.validation_after > got.validation_before
+    assert (got.selection_before, got.selection_after) == (profile.selection_before, profile.selection_after)
+    assert got.selection_after > got.selection_before
     assert [step["level"] for step in got.steps] == [3, 4, 5]
     assert got.evidence == "statistical-sim"
     save_profile(got, tmp_path / "chip")  # ours may be replaced
@@ -79,7 +79,7 @@ def test_the_chip_of_a_profile_computes_what_the_rack_computed(
     rack = virtual_rack(population("loihi2", 32, **NOISE)[profile.chip_id :][:1], programs["loihi2"])
     got, wanted = engine.run(own, data.selection), rack.run(data.selection, settings)
     np.testing.assert_array_equal(got.readout, wanted.readout[0])
-    assert (got.decisions == data.labels).mean() == pytest.approx(profile.validation_after)
+    assert (got.decisions == data.labels).mean() == pytest.approx(profile.selection_after)
 
 
 def test_every_reason_against_a_profile_is_named(made: tuple[Profile, Any], programs: dict[str, Program]) -> None:
@@ -136,7 +136,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "not ours": (lambda folder: (folder / FILE).write_text("{}"), "not a profile of ours"),
     "a list": (lambda folder: (folder / FILE).write_text("[1]"), "not a profile of ours"),
     "deep": (lambda folder: (folder / FILE).write_text("[" * 10**5), "truncated or damaged"),
-    "version": (change_json(version=2), "version 2, this program reads 1"),
+    "version": (change_json(version=1), "version 1, this program reads 2"),
     "chip id": (change_json(chip_id=-1), "a number from 0 on"),
     "chip id of a kind": (change_json(chip_id=True), "a number from 0 on"),
     "no time zone": (change_json(made="2026-05-17T12:00:00"), "with time zone"),

@@ -42,8 +42,8 @@ def test_a_chip_is_calibrated_alike_in_rockpool(
     assert ours.kept.any()
     for name, values in ours.settings.items():
         np.testing.assert_array_equal(theirs.settings[name], values)
-    np.testing.assert_array_equal(theirs.validation_before, ours.validation_before)
-    np.testing.assert_array_equal(theirs.validation_after, ours.validation_after)
+    np.testing.assert_array_equal(theirs.selection_before, ours.selection_before)
+    np.testing.assert_array_equal(theirs.selection_after, ours.selection_after)
     for index, own in enumerate(exported):
         mine = of_chip(ours.settings, index)
         set_up = adjusted(written(own, knobs, mine), program, knobs, mine)

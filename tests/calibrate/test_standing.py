@@ -65,7 +65,7 @@ def test_chips_keep_a_level_by_their_standing_and_nothing_else(
     nearer = after.distance < before.distance
     np.testing.assert_array_equal(result.kept, more | (as_often & nearer))
     assert (as_often & nearer).any()
-    np.testing.assert_array_equal(result.validation_after, np.maximum(before.accuracy, after.accuracy))
+    np.testing.assert_array_equal(result.selection_after, np.maximum(before.accuracy, after.accuracy))
     for name, values in result.settings.items():
         np.testing.assert_array_equal(values[result.kept], device.seen[-1][2][name][result.kept])
         assert not values[~result.kept].any()

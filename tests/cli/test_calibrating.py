@@ -39,14 +39,14 @@ def test_a_profile_is_made_and_says_what_it_brought(
     words = ("calibrate", model_file, *SMALL, *CHIP, "-o", tmp_path / "chip3")
     made = parsed(run(*words, "--curve", "--json"))
     assert [point["chip_runs"] for point in made["curve"]] == [*range(2, 16), 16]
-    assert made["curve"][-1]["accuracy"] == pytest.approx(made["validation_after"])
+    assert made["curve"][-1]["accuracy"] == pytest.approx(made["selection_after"])
     assert (made["chip"], made["chip_id"]) == ("mixed-signal", 3)
-    assert made["validation_after"] >= made["validation_before"]
+    assert made["selection_after"] >= made["selection_before"]
     assert made["cost"]["chip_runs"] == 16
     assert made["steps"][0]["chip_runs"] == 16
     ours, theirs = load_profile(tmp_path / "chip3"), load_profile(profile)
     assert ours.program == theirs.program
-    assert ours.validation_after == theirs.validation_after
+    assert ours.selection_after == theirs.selection_after
     outcome = run(*words, "--level", "1+4")
     assert (outcome.code, outcome.out.split()[:3]) == (0, ["level", "name", "knob"])
     assert "time on the chip unknown: no source gives its step" in outcome.out

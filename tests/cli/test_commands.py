@@ -113,7 +113,7 @@ def test_sweep_calibrate_and_report(run: Any, model_file: Path, tmp_path: Path) 
     assert all(0 <= row["ci_low"] <= row["accuracy_mean"] <= row["ci_high"] <= 1 for row in rows)
     trims = parsed(run("calibrate", *words, "--json"))
     assert [(row["level"], row["chip_runs"]) for row in trims] == [(0.0, 16.0), (0.3, 16.0)]
-    assert trims[1]["validation_after"] >= trims[1]["validation_before"]
+    assert trims[1]["selection_after"] >= trims[1]["selection_before"]
     assert len(parsed(run("sweep", *words, "--calibrated", "4", "--json"))) == 4
     outcome = run("sweep", *words)
     assert (outcome.code, outcome.out.splitlines()[0].split()[:3]) == (0, ["chip", "noise", "level"])

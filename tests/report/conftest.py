@@ -176,8 +176,8 @@ def _calibration(chips: int) -> pd.DataFrame:
                 "recovered": float("nan") if level == 0 else 0.73,
                 "chip_runs": 640,
                 "samples": 200,
-                "validation_before": 0.98 - 1.3 * level,
-                "validation_after": 0.98 - 0.35 * level,
+                "selection_before": 0.98 - 1.3 * level,
+                "selection_after": 0.98 - 0.35 * level,
                 "kept": 0 if level == 0 else chips,
             }
             for chip, noise in PANELS

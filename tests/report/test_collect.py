@@ -78,8 +78,8 @@ def add_cells(store: Store, cells: dict[tuple[float, bool], float]) -> None:
             rows = [
                 {
                     "chip_id": chip_id,
-                    "validation_before": 0.25,
-                    "validation_after": 0.25 + chip_id / 8,
+                    "selection_before": 0.25,
+                    "selection_after": 0.25 + chip_id / 8,
                     "kept": chip_id > 0,
                 }
                 | {"chip_runs": 16, "samples": 900, "codes": b""}
@@ -98,7 +98,7 @@ def test_calibrations_are_summed_up_by_point(tmp_path: Path) -> None:
         ("loihi2", "mismatch", 0.2),
     ]
     assert [rows[1][name] for name in ("chip_runs", "samples", "kept")] == [16, 900, 3]
-    assert [rows[1][f"validation_{when}"] for when in ("before", "after")] == [0.25, 0.4375]
+    assert [rows[1][f"selection_{when}"] for when in ("before", "after")] == [0.25, 0.4375]
     assert np.isnan(rows[0]["recovered"])
     assert rows[1]["recovered"] == pytest.approx(0.5)
     assert (len(data.curves), len(data.chips), data.proofs, data.rounding.empty, data.training.empty) == (

@@ -105,7 +105,7 @@ def test_what_calibration_cost_is_stored(study: Study, done: Store) -> None:
     runs = 2 * bits + 2  # two layers, a run per bit, and the two of the selection
     assert set(rows["chip_runs"]) == {runs}
     assert set(rows["samples"]) == {2 * bits * 24 + 2 * 50}
-    assert (rows["validation_after"] >= rows["validation_before"]).all()
+    assert (rows["selection_after"] >= rows["selection_before"]).all()
     assert set(rows["ladder"]) == {"4"}
     assert (rows.loc[rows["level"] > 0, "written"] > 0).all()
     assert (rows.loc[rows["level"] == 0, "written"] == 0).all()

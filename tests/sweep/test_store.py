@@ -24,7 +24,7 @@ CORRECT = np.array([[1, 0, 1, 1, 0, 1, 1, 1, 0, 1], [0] * 10, [1] * 10], dtype=b
 
 
 def calibration(chip_id: int, codes: bytes = b"codes") -> dict[str, object]:
-    accuracies = {"validation_before": 0.25 * chip_id, "validation_after": 0.75}
+    accuracies = {"selection_before": 0.25 * chip_id, "selection_after": 0.75}
     return {"chip_id": chip_id, **accuracies, "kept": 1, "chip_runs": 16, "samples": 900, "codes": codes}
 
 
@@ -60,7 +60,7 @@ def test_calibrations_come_back_by_cell(tmp_path: Path) -> None:
         assert store.calibrations(CELL) == {0: b"a", 3: b"b"}
         assert store.calibrations(Cell("other", "loihi2", "modelled", "mismatch", 0.25, True, 3)) == {}
         rows = records(store.calibration_rows())
-    assert [(row["chip_id"], row["validation_before"], row["kept"], row["samples"]) for row in rows] == [
+    assert [(row["chip_id"], row["selection_before"], row["kept"], row["samples"]) for row in rows] == [
         (0, 0.0, 1, 900),
         (3, 0.75, 1, 900),
     ]
@@ -101,14 +101,14 @@ def test_a_foreign_database_is_refused_and_left_untouched(tmp_path: Path) -> Non
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("version", [None, "1", "2"])
+@pytest.mark.parametrize("version", [None, "1", "2", "3"])
 def test_another_version_is_refused(tmp_path: Path, version: str | None) -> None:
     path = tmp_path / "study.sqlite"
     with Store(path) as store:
         store._connection.execute("DELETE FROM about")
         if version is not None:
             store._connection.execute("INSERT INTO about VALUES ('version', ?)", (version,))
-    with pytest.raises(FileFormatError, match=f"^{path}: study version {version}, this program reads 3"):
+    with pytest.raises(FileFormatError, match=f"^{path}: study version {version}, this program reads 4"):
         Store(path)
 
 
