@@ -209,11 +209,15 @@ def test_the_three_sets_of_samples_are_disjoint(model: Model) -> None:
     study = make_studies(model, ["loihi2"], 1, None, 0, None)[0]
     assert study.measurement is not None
     assert study.selection is not None
-    sets = [{image.tobytes() for image in images} for images in (
-        study.test.inputs, study.measurement, study.selection.inputs
-    )]  # fmt: skip
-    assert [len(one) for one in sets] == [360, 128, 144]
-    assert len(set.union(*sets)) == 360 + 128 + 144
+    assert study.refit is not None
+    sets = [
+        {image.tobytes() for image in images}
+        for images in (study.test.inputs, study.refit, study.selection.inputs, study.measurement)
+    ]
+    # 144 validation images, and half of the 1,293 training images: digits has fewer than 2,000 to validate on
+    assert [len(one) for one in sets] == [360, 647, 144 + 646, 128]
+    assert len(set.union(*sets)) == 1797
+    assert sets[3] < sets[1]
 
 
 def test_impossible_studies_are_refused(study: Study, model: Model, tmp_path: Path, quiet: Quiet) -> None:
