@@ -85,7 +85,7 @@ def calibration_splits(data: DataSet) -> tuple[Split, Split, Split]:
 
     Rates are matched on the first training samples, and weights fitted on these and more. Levels are accepted on
     validation samples; where these are fewer than `SELECTION_SAMPLES`, on training samples as well, up to half of them,
-    from the end, which then nothing is measured on: on 100 samples one chip in six refuses what makes it better.
+    from the end, which then nothing is measured on: on a hundred samples some chips refuse what makes them better.
     Measurement samples are among those of refits; those of selection are disjoint from both.
     """
     train, validation = data.train, data.validation.take(slice(SELECTION_SAMPLES))
