@@ -22,6 +22,6 @@ class Watched:
         self.seen.append(("run", len(inputs), {name: one.copy() for name, one in settings.items()}))
         return self.device.run(inputs, settings)
 
-    def record(self, inputs: NDArray[Any], settings: RackSettings) -> Any:
+    def record(self, inputs: NDArray[Any], settings: RackSettings, potentials: bool = False) -> Any:
         self.seen.append(("record", len(inputs), {name: one.copy() for name, one in settings.items()}))
-        return self.device.record(inputs, settings)
+        return self.device.record(inputs, settings, potentials)

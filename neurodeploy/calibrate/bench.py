@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -74,9 +75,9 @@ class Bench:
                 check_counts(layer.name, found.spike_counts.get(layer.name), (chips, *layer.shape))
         return found
 
-    def recordings(self, inputs: NDArray[Any], settings: RackSettings) -> Sequence[Recording]:
+    def recordings(self, inputs: NDArray[Any], settings: RackSettings, potentials: bool = False) -> Sequence[Recording]:
         """What `Device.record` returns, checked."""
-        found = self._measure(self.device.record, inputs, settings)
+        found = self._measure(partial(self.device.record, potentials=potentials), inputs, settings)
         if found is None or len(found) != self.device.chips:
             raise MeasurementError(f"the device returned recordings of {0 if found is None else len(found)} chips")
         lead = (self.program.steps, self._batch(inputs))

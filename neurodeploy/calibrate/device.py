@@ -58,8 +58,8 @@ class Device(Protocol):
             TimeoutError: where a chip does not answer.
         """
 
-    def record(self, inputs: NDArray[Any], settings: RackSettings) -> Sequence[Recording]:
-        """As `run`, with every spike of every chip; potentials are empty where there are no probes."""
+    def record(self, inputs: NDArray[Any], settings: RackSettings, potentials: bool = False) -> Sequence[Recording]:
+        """As `run`, with every spike of every chip; potentials where they are wanted and there are probes."""
 
 
 Simulator = Callable[[Program, NDArray[Any]], Recording]
@@ -95,13 +95,12 @@ def virtual_rack(chips: Sequence[VirtualChip], program: Program, first_trial: in
         programs = set_up(settings)
         return run_chips(programs, inputs, [chip.dynamic_noise(program, trial) for chip in chips], device)
 
-    def record(inputs: NDArray[Any], settings: RackSettings) -> list[Recording]:
-        programs = set_up(settings)
-        found = []
-        for chip, own in zip(chips, programs, strict=True):
-            made = engine.run(own, inputs, chip.dynamic_noise(program, trial), device=device)
-            found.append(made if model.probes else replace(made, potentials={}))
-        return found
+    def record(inputs: NDArray[Any], settings: RackSettings, potentials: bool) -> list[Recording]:
+        probed = potentials and model.probes
+        return [
+            engine.run(own, inputs, chip.dynamic_noise(program, trial), device=device, potentials=probed)
+            for chip, own in zip(chips, set_up(settings), strict=True)
+        ]
 
     seconds = model.costs.step_seconds if model.costs is not None else None
     return _Rack(len(chips), model.knobs, seconds, model.probes, run, record)
@@ -117,16 +116,16 @@ def simulated_rack(
         program: what was meant.
     """
 
-    def record(inputs: NDArray[Any], settings: RackSettings) -> list[Recording]:
+    def record(inputs: NDArray[Any], settings: RackSettings, potentials: bool) -> list[Recording]:
         found = []
         for index, one in enumerate(own):
             mine = of_chip(settings, index)
             made = simulator(adjusted(written(one, knobs, mine), program, knobs, mine), inputs)
-            found.append(made if probes else replace(made, potentials={}))
+            found.append(made if probes and potentials else replace(made, potentials={}))
         return found
 
     def run(inputs: NDArray[Any], settings: RackSettings) -> Counts:
-        found = record(inputs, settings)
+        found = record(inputs, settings, False)
         counts = {
             name: np.stack([one.spikes[name].sum(axis=(0, 1), dtype=np.int64) for one in found])
             for name in found[0].spikes
@@ -149,7 +148,7 @@ class _Rack:
         step_seconds: Range | None,
         probes: bool,
         run: Callable[[NDArray[Any], RackSettings], Counts],
-        record: Callable[[NDArray[Any], RackSettings], Sequence[Recording]],
+        record: Callable[[NDArray[Any], RackSettings, bool], Sequence[Recording]],
     ) -> None:
         self._chips, self._knobs, self._step_seconds, self._probes = chips, knobs, step_seconds, probes
         self._run, self._record = run, record
@@ -173,5 +172,5 @@ class _Rack:
     def run(self, inputs: NDArray[Any], settings: RackSettings) -> Counts:
         return self._run(inputs, settings)
 
-    def record(self, inputs: NDArray[Any], settings: RackSettings) -> Sequence[Recording]:
-        return self._record(inputs, settings)
+    def record(self, inputs: NDArray[Any], settings: RackSettings, potentials: bool = False) -> Sequence[Recording]:
+        return self._record(inputs, settings, potentials)

@@ -46,7 +46,7 @@ def replayed(work: Work, layer: Layer, knob: Knob, settings: RackSettings) -> Re
     """One recording of the measurement samples, and what it says of other codes of a layer with one per neuron."""
     inputs = work.parts[0]
     start = work.start(knob, layer, settings)
-    recordings, biases = work.bench.recordings(inputs, settings), _biases(work, layer, settings)
+    recordings, biases = work.bench.recordings(inputs, settings, potentials=True), _biases(work, layer, settings)
     neurons = [_Neurons(work.program, layer, one, inputs, bias) for one, bias in zip(recordings, biases, strict=True)]
     step = knob.step * in_weight_units(layer)[1]
     wanted = work.wanted[0][layer.name]

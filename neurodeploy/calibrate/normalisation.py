@@ -35,7 +35,7 @@ def renormalise(work: Work, knob: Knob, settings: RackSettings) -> Proposal:
     """Layer by layer from the input: one recording of the measurement samples each."""
     settings, mask = dict(settings), {}
     inputs = work.data.measurement
-    meant = engine.run(work.program, inputs).spikes
+    meant = engine.run(work.program, inputs, potentials=False).spikes
     for layer in work.firing:
         if all(one.source == INPUT for one in layer.synapses):
             continue

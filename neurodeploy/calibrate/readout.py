@@ -59,7 +59,7 @@ def refit(work: Work, knob: Knob, settings: RackSettings) -> Proposal:
     program = work.program
     inputs = work.refit[:_MOST] if work.refit.ndim == len(program.input.shape) + 1 else work.refit[:, :_MOST]
     last = program.layers[-1]
-    nominal = engine.run(program, inputs)
+    nominal = engine.run(program, inputs, potentials=False)
     wanted = readout_in_weight_units(last, nominal.readout)
     found = []
     for chip, one in enumerate(work.bench.recordings(inputs, settings)):

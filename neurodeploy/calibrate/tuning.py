@@ -14,7 +14,10 @@ the last batch decides little.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -54,7 +57,7 @@ def tune(work: Work, knob: Knob, settings: RackSettings) -> Proposal:
     program, options, inputs = work.program, work.options, work.refit
     static = inputs.ndim == len(program.input.shape) + 1
     count = inputs.shape[0 if static else 1]
-    targets = _targets(engine.run(program, inputs).readout)
+    targets = _targets(engine.run(program, inputs, potentials=False).readout)
     models = [_Model(program, _of_chip(program, settings, chip), knob) for chip in range(work.bench.device.chips)]
     settings = dict(settings)
     for step in range(options.tuning_steps):
@@ -71,22 +74,75 @@ def tune(work: Work, knob: Knob, settings: RackSettings) -> Proposal:
 
 
 class _Fired(torch.autograd.Function):
-    """The chip's spikes forward, the surrogate gradient of the model's potential backward."""
+    """A layer whose spikes are known: they go forward, the surrogate gradient of the model's potentials goes backward.
+
+    u[t] = decay r[t-1] + I[t], where r is what a spike leaves of a potential: u (1 - o), or u - threshold o;
+    dL/du[t] = dL/do[t] / threshold / (1 + ((u[t] - threshold) / threshold)²) + dL/du[t+1] decay dr/du[t].
+    """
 
     @staticmethod
-    def forward(ctx: Any, distance: torch.Tensor, spikes: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(distance)
+    def forward(ctx: Any, currents: torch.Tensor, spikes: torch.Tensor, neurons: _Neurons) -> torch.Tensor:
+        """(T, B, *shape) of spikes, from currents of (1 or T, B, *shape)."""
+        silent, potential = 1 - spikes, torch.zeros_like(spikes)
+        for step in range(len(spikes)):
+            current = currents[step if len(currents) > 1 else 0]
+            if step == 0:
+                potential[0] = current
+            elif neurons.subtracts:
+                torch.sub(potential[step - 1], neurons.threshold * spikes[step - 1], out=potential[step])
+                potential[step].mul_(neurons.decay).add_(current)
+            else:
+                torch.mul(potential[step - 1], silent[step - 1], out=potential[step])
+                potential[step].mul_(neurons.decay).add_(current)
+        distance = potential.sub_(neurons.threshold).div_(neurons.threshold)
+        ctx.save_for_backward(distance.square_().add_(1).mul_(neurons.threshold).reciprocal_(), silent)
+        ctx.neurons, ctx.static = neurons, len(currents) == 1
         return spikes
 
     @staticmethod
+    def backward(ctx: Any, reaching: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        slopes, silent = ctx.saved_tensors
+        reached = reaching * slopes
+        for step in range(len(reached) - 2, -1, -1):
+            later = reached[step + 1] * ctx.neurons.decay
+            reached[step] += later if ctx.neurons.subtracts else later.mul_(silent[step])
+        return reached.sum(0, keepdim=True) if ctx.static else reached, None, None
+
+
+class _Pooled(torch.autograd.Function):
+    """Sums over squares of the last two axes, what no whole square covers left out; several times `avg_pool2d`'s speed.
+
+    o[i, j] = sum over p, q < size of x[size i + p, size j + q].
+    """
+
+    @staticmethod
+    def forward(ctx: Any, source: torch.Tensor, size: int) -> torch.Tensor:
+        ctx.size, ctx.shape = size, source.shape
+        height, width = (length // size * size for length in source.shape[-2:])
+        rows = _summed(source[..., first:height:size, :width] for first in range(size))
+        return _summed(rows[..., first::size] for first in range(size))
+
+    @staticmethod
     def backward(ctx: Any, reaching: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (distance,) = ctx.saved_tensors
-        return reaching / (1 + distance.square()), None
+        height, width = (length * ctx.size for length in reaching.shape[-2:])
+        spread = reaching.new_empty(ctx.shape) if (height, width) == ctx.shape[-2:] else reaching.new_zeros(ctx.shape)
+        for row, column in product(range(ctx.size), repeat=2):
+            spread[..., row : height : ctx.size, column : width : ctx.size] = reaching
+        return spread, None
 
 
-def _fire(distance: torch.Tensor, spikes: torch.Tensor) -> torch.Tensor:
-    fired: torch.Tensor = _Fired.apply(distance, spikes)  # type: ignore[no-untyped-call]
-    return fired
+def _summed(parts: Iterable[torch.Tensor]) -> torch.Tensor:
+    return reduce(torch.add, parts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Neurons:
+    """Of one layer, in weight units; each a scalar or one per neuron."""
+
+    decay: torch.Tensor
+    threshold: torch.Tensor
+    bias: torch.Tensor
+    subtracts: bool
 
 
 class _Model:
@@ -138,24 +194,16 @@ class _Model:
             arriving = sum(
                 (self._brought(layer, part, put_out) for part in range(len(layer.synapses))), torch.zeros(())
             )
-            decay, threshold, bias = _neurons(layer)
-            fired = measured.get(layer.name)
-            potential, outputs = torch.zeros(()), []
+            neurons = _neurons(layer)
+            currents = arriving + neurons.bias
+            if layer.name in measured:
+                fired: torch.Tensor = _Fired.apply(currents, measured[layer.name], neurons)  # type: ignore[no-untyped-call]
+                put_out[layer.name] = fired
+                continue
+            potential = torch.zeros(())
             for step in range(steps):
-                current = arriving[step if len(arriving) > 1 else 0] + bias
-                if step and fired is not None:
-                    potential = (
-                        potential - threshold * fired[step - 1]
-                        if getattr(layer.neurons, "reset", "zero") == "subtract"
-                        else potential * (1 - fired[step - 1])
-                    )
-                potential = decay * potential + current
-                if fired is None:
-                    summed = summed + potential
-                else:
-                    outputs.append(_fire((potential - threshold) / threshold, fired[step]))
-            if fired is not None:
-                put_out[layer.name] = torch.stack(outputs)
+                potential = neurons.decay * potential + currents[step if len(currents) > 1 else 0]
+                summed = summed + potential
         return summed
 
     def _brought(self, layer: Layer, part: int, put_out: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -172,7 +220,7 @@ class _Model:
 
 def _applied(synapses: Synapses, weight: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
     if synapses.pool > 1:
-        source = torch.nn.functional.avg_pool2d(source, synapses.pool, divisor_override=1)
+        source = _Pooled.apply(source, synapses.pool)  # type: ignore[no-untyped-call]
     if isinstance(synapses, ConvSynapses):
         geometry = synapses.stride, synapses.padding, synapses.dilation, synapses.groups
         return torch.nn.functional.conv2d(source, weight, None, *geometry)
@@ -198,7 +246,6 @@ def _of_chip(program: Program, settings: RackSettings, chip: int) -> dict[str, I
     return found
 
 
-def _neurons(layer: Layer) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(decay, threshold, bias) in weight units."""
-    first, second, third = (torch.tensor(one, dtype=torch.float32) for one in in_weight_units(layer))
-    return first, second, third
+def _neurons(layer: Layer) -> _Neurons:
+    decay, threshold, bias = (torch.tensor(one, dtype=torch.float32) for one in in_weight_units(layer))
+    return _Neurons(decay, threshold, bias, getattr(layer.neurons, "reset", "zero") == "subtract")

@@ -33,15 +33,21 @@ def run(
     noise: DynamicNoise | None = None,
     first_sample: int = 0,
     device: str = "cpu",
+    potentials: bool = True,
 ) -> Recording:
-    """One chip with all spikes and potentials recorded; arguments and errors as `reference.run` and `run_chips`."""
+    """One chip with all spikes recorded, and potentials unless they are not wanted.
+
+    Other arguments and errors as of `reference.run` and `run_chips`.
+    """
     if find_device(device).type != "cpu":
-        return torch_engine.run(program, inputs, noise, first_sample, device)
+        return torch_engine.run(program, inputs, noise, first_sample, device, potentials)
     batch, static = check_inputs(program, inputs)
     (stage,) = make_stages([program], [noise], inputs, static)
     kind = np.int64 if program.fixed_point else np.float64
     found = [
-        stage.record(stage.shared(inputs[part] if static else inputs[:, part], {}), first_sample + part.start)
+        stage.record(
+            stage.shared(inputs[part] if static else inputs[:, part], {}), first_sample + part.start, potentials
+        )
         for part in _parts(batch, stage)
     ]
 
@@ -58,7 +64,7 @@ def run(
         {layer.name: joined(layer.name, [one.spikes for one in found], layer.shape) for layer in firing},
         {
             layer.name: joined(layer.name, [one.potentials for one in found], layer.shape).astype(kind)
-            for layer in program.layers
+            for layer in (program.layers if potentials else ())
         },
         readout.astype(kind),
     )

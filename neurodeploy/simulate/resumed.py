@@ -58,6 +58,7 @@ def run_on(program: Program, inputs: NDArray[Any], known: Mapping[str, NDArray[A
                 inputs[part] if static else inputs[:, part], {name: spikes[part] for name, spikes in given.items()}
             ),
             part.start,
+            potentials=False,
         )
         for part in parts
     ]

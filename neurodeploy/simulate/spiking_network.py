@@ -91,7 +91,7 @@ def _kernel(fingerprint):
         fresh, several = np.zeros(neurons), np.empty(neurons, np.int32)
         random = np.empty(neurons // _U(4) + _U(WORDS), np.uint64)
         weighed, tally = np.empty(neurons, np.uint16), np.empty(neurons, np.uint8)
-        recorded, masked = recorded_potentials.size > 0, masks.size > 0
+        recorded, probed, masked = recorded_spikes.size > 0, recorded_potentials.size > 0, masks.size > 0
         noisy, drawn = added.size > 0, deviations.size > 0
         kinds = deviations.size // (population * layers.shape[0])
         samples, steady, changing = drive.steady.shape[0], drive.steady.shape[1], drive.changing.shape[2]
@@ -221,9 +221,11 @@ def _kernel(fingerprint):
                             if masked:
                                 transmit(spikes, row + place, masks, now + place, held, place, size)
                             if recorded:
-                                for i in range(size):
-                                    recorded_spikes[now + place + i] = spikes[row + place + i]
-                                    recorded_potentials[now + place + i] = potential[place + i]
+                                recorded_spikes[now + place : now + place + size] = spikes[
+                                    row + place : row + place + size
+                                ]
+                            if probed:
+                                recorded_potentials[now + place : now + place + size] = potential[place : place + size]
                             if layers[layer, READS] >= READS_POTENTIALS:
                                 at = (_U(chip) * _U(samples) + _U(sample)) * size
                                 add_to(readout, at, potential, place, size)

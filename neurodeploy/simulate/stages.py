@@ -150,14 +150,14 @@ class Stage:
         counts = np.concatenate([sum(counted[at : at + pieces]) for at in range(0, len(tasks), pieces)])
         return Found(readout, {layer.name: self._of(layer.name, counts) for layer in self.plan.layers})
 
-    def record(self, shared: Shared, first_sample: int) -> Record:
-        """The first chip on some samples, with all spikes and potentials."""
+    def record(self, shared: Shared, first_sample: int, potentials: bool = True) -> Record:
+        """The first chip on some samples, with all spikes, and potentials on request."""
         (block,) = self._blocks[:1]
-        return self._run(block.alone(self.plan.neurons), shared, first_sample, recorded=True)
+        return self._run(block.alone(self.plan.neurons), shared, first_sample, recorded=True, potentials=potentials)
 
     def spikes(self, shared: Shared) -> Spikes:
         """The spikes of the first chip, for the stage after this."""
-        found = self.record(shared, 0).spikes
+        found = self.record(shared, 0, potentials=False).spikes
         low = {layer.name: self.plan.place[layer.name] for layer in self.plan.layers}
         return {
             layer.name: found[:, :, low[layer.name] : low[layer.name] + int(np.prod(layer.shape))]
@@ -169,7 +169,7 @@ class Stage:
         shape, low = self._program.shapes[name], self.plan.place[name]
         return channels_first(values[..., low : low + int(np.prod(shape))], shape)
 
-    def _run(self, block: Block, shared: Shared, first_sample: int, recorded: bool) -> Record:
+    def _run(self, block: Block, shared: Shared, first_sample: int, recorded: bool, potentials: bool = False) -> Record:
         chips = range(block.first, block.last)
         program, noises, plan = self._programs[block.first], [self._noises[chip] for chip in chips], self.plan
         batch, steps = len(shared.steady), program.steps
@@ -184,18 +184,18 @@ class Stage:
             np.zeros(len(chips) * batch * int(np.prod(shape))),
             np.zeros(len(chips) * plan.neurons, dtype=np.int64),
             np.zeros(count, dtype=np.uint8),
-            np.zeros(count),
+            np.zeros(count if potentials else 0),
         )
         room = int(plan.tables.layers[:, LayerRow._fields.index("sums")].max())
         scratch = np.zeros(room, dtype=plan.sums), np.zeros(room, dtype=plan.sums)
         drive = Drive(steady, changing, shared.listed, shared.starts.reshape(-1), masks.reshape(-1))
         run_samples(plan.tables, block.arrays, drive, noise, record, steps, *scratch)
-        whole = (batch, steps, plan.neurons if recorded else 0)
+        whole = batch, steps
         return Record(
             channels_first(record.readout.reshape(len(chips), batch, -1), shape),
             record.counts.reshape(len(chips), -1),
-            record.spikes.reshape(whole),
-            record.potentials.reshape(whole),
+            record.spikes.reshape(*whole, plan.neurons if recorded else 0),
+            record.potentials.reshape(*whole, plan.neurons if potentials else 0),
         )
 
     def _add_sums(

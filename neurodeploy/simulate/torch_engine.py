@@ -38,15 +38,17 @@ def run(
     noise: DynamicNoise | None = None,
     first_sample: int = 0,
     device: str = "cpu",
+    potentials: bool = True,
 ) -> Recording:
-    """One chip with all spikes and potentials recorded; arguments and errors as `reference.run` and `run_chips`."""
+    """As `engine.run`."""
     batch, static = check_inputs(program, inputs)
     where = find_device(device)
     firing = [layer for layer in program.layers if layer.fires]
     kind = np.int64 if program.fixed_point else np.float64
     lead = (program.steps, batch)
     spikes = {layer.name: np.zeros((*lead, *layer.shape), dtype=np.uint8) for layer in firing}
-    potentials = {layer.name: np.zeros((*lead, *layer.shape), dtype=kind) for layer in program.layers}
+    probed = program.layers if potentials else ()
+    probes = {layer.name: np.zeros((*lead, *layer.shape), dtype=kind) for layer in probed}
 
     def recorded(budget: int) -> NDArray[Any]:
         stack = _Stack([program], where)
@@ -54,7 +56,8 @@ def run(
         for part in _parts(batch, _at_once(program, [noise], budget, batch)[1]):
 
             def watch(step: int, name: str, state: State, fired: torch.Tensor | None, part: slice = part) -> None:
-                potentials[name][step, part] = state.potential[0].cpu().numpy()
+                if potentials:
+                    probes[name][step, part] = state.potential[0].cpu().numpy()
                 if fired is not None:
                     spikes[name][step, part] = fired[0].cpu().numpy()
 
@@ -65,7 +68,7 @@ def run(
     readout = _within_memory(recorded, where, sum(_bytes(program, [noise])))
     if noise is not None:
         readout = noise.readout(readout, first_sample)
-    return Recording(spikes, potentials, readout.astype(kind))
+    return Recording(spikes, probes, readout.astype(kind))
 
 
 def run_chips(

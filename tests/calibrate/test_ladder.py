@@ -192,7 +192,7 @@ def test_a_run_is_what_the_chips_compute_with_the_noise_of_its_turn(
     device = virtual_rack(chips, program, first_trial=5)
     inputs = data.measurement[:12]
     for trial in (5, 7):
-        counts, recorded = device.run(inputs, settings), device.record(inputs, settings)
+        counts, recorded = device.run(inputs, settings), device.record(inputs, settings, potentials=True)
         for index, chip in enumerate(chips):
             mine = of_chip(settings, index)
             own = adjusted(chip.realise(written(program, knobs, mine)), program, knobs, mine)
@@ -228,8 +228,13 @@ def test_the_rack_leads_to_no_hidden_parameters(programs: Programs, population: 
 
 def test_loihi_2_has_probes(programs: Programs, population: Population, data: CalibrationData) -> None:
     program = programs["loihi2"]
-    (recorded,) = virtual_rack(population("loihi2", 1, mismatch=0.1), program).record(data.measurement[:3], {})
-    assert set(recorded.potentials) == {"lif1", "lif2", program.layers[-1].name}
+    device = virtual_rack(population("loihi2", 1, mismatch=0.1), program)
+    (probed,), (unasked,) = (device.record(data.measurement[:3], {}, wanted) for wanted in (True, False))
+    assert set(probed.potentials) == {"lif1", "lif2", program.layers[-1].name}
+    assert unasked.potentials == {}
+    for name, spikes in probed.spikes.items():
+        np.testing.assert_array_equal(spikes, unasked.spikes[name])
+    np.testing.assert_array_equal(probed.readout, unasked.readout)
 
 
 @pytest.mark.parametrize("measure", ["curve", "readout"])

@@ -187,7 +187,7 @@ def test_a_device_that_answers_nothing_keeps_no_code(programs: Programs, data: C
             counts = {layer.name: np.full((2, *layer.shape), 10**6) for layer in program.layers if layer.fires}
             return Counts(np.ones((2, len(inputs), 10)), counts)
 
-        def record(self, inputs: NDArray[Any], settings: RackSettings) -> Any:
+        def record(self, inputs: NDArray[Any], settings: RackSettings, potentials: bool = False) -> Any:
             return None
 
     result = calibrate(Constant(), program, data)
