@@ -40,8 +40,8 @@ def test_a_recording_whose_readout_is_nonsense_ends_level_5(
 ) -> None:
     device = Watched(virtual_rack(population("mixed-signal", 1, mismatch=0.3), programs["mixed-signal"]))
     whole = device.record
-    device.record = lambda inputs, settings: [  # type: ignore[method-assign]
-        replace(one, readout=readout) for one in whole(inputs, settings)
+    device.record = lambda *asked, **options: [  # type: ignore[method-assign]
+        replace(one, readout=readout) for one in whole(*asked, **options)
     ]
     step = calibrate(device, programs["mixed-signal"], data, (5,)).steps[0]
     assert "the device's readout is of shape" in step.refused

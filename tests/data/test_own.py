@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from writers import write_npz
 
@@ -43,6 +44,45 @@ def test_the_order_follows_from_the_dimensions_or_from_the_flag(
     order = np.random.default_rng(0).permutation(20)
     np.testing.assert_array_equal(data.train.labels, order[2:] % 3)
     assert data.test.inputs.shape == ((4, 10, *wanted) if temporal else (10, *wanted))
+
+
+IN_ORDER = np.arange(12) % 3
+BY_CLASS = np.repeat([2, 0, 1], 4)
+
+
+@pytest.mark.parametrize(
+    ("labels", "mixed"),
+    [
+        (BY_CLASS, True),
+        (np.array([0, 0, 0, 1, 1, 1, 0, 0, 0, 1, 1, 1]), False),  # 3 changes, 6 of 12 in an order of chance
+        (np.array([0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1]), False),
+        (np.array([0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 1]), False),
+        (np.array([0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0]), True),  # 2 changes of 5.3
+        (IN_ORDER, False),
+        (np.zeros(12, int), False),
+    ],
+)
+def test_splits_that_lie_class_by_class_are_mixed_and_others_are_not(
+    labels: NDArray[Any], mixed: bool, tmp_path: Path
+) -> None:
+    """So that the first samples, which sweeps and calibration take, are not of one class."""
+    samples = np.arange(12 * 6, dtype=np.uint8).reshape(12, 1, 2, 3)
+    order = np.random.default_rng(0).permutation(12) if mixed else np.arange(12)
+    whole = {f"{part}_samples": samples for part in ("test", "validation", "train")}
+    whole |= {"test_labels": labels, "validation_labels": labels, "train_labels": labels}
+    write_npz(tmp_path / "a.npz", (1, 2, 3), **whole, classes=3)
+    data = load(tmp_path / "a.npz", bits=8)
+    for split in (data.train, data.validation, data.test):
+        np.testing.assert_array_equal(split.samples, samples[order])
+        np.testing.assert_array_equal(split.labels, labels[order])
+
+
+def test_a_part_that_is_held_out_leaves_the_training_samples_in_the_order_of_the_seed(tmp_path: Path) -> None:
+    samples = np.arange(12 * 6, dtype=np.uint8).reshape(12, 1, 2, 3)
+    write_npz(tmp_path / "a.npz", (1, 2, 3), train_samples=samples, train_labels=BY_CLASS, classes=3)
+    data, order = load(tmp_path / "a.npz", bits=8, validation=0.25), np.random.default_rng(0).permutation(12)
+    np.testing.assert_array_equal(data.train.samples, samples[order[3:]])
+    np.testing.assert_array_equal(data.validation.labels, BY_CLASS[order[:3]])
 
 
 @pytest.mark.parametrize("temporal", [False, True])
