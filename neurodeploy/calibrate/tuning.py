@@ -14,10 +14,7 @@ the last batch decides little.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import reduce
-from itertools import product
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,8 +22,9 @@ import torch
 from numpy.typing import NDArray
 
 from neurodeploy.calibrate.device import RackSettings
+from neurodeploy.calibrate.recorded import neurons_of, pooled, recorded
 from neurodeploy.calibrate.search import Proposal
-from neurodeploy.calibrate.work import Work, current_kept, in_weight_units, readout_in_weight_units
+from neurodeploy.calibrate.work import Work, current_kept, readout_in_weight_units
 from neurodeploy.hw_models.chip import Knob
 from neurodeploy.hw_models.knobs import weight_key
 from neurodeploy.hw_models.random import frozen_uniforms
@@ -71,78 +69,6 @@ def tune(work: Work, knob: Knob, settings: RackSettings) -> Proposal:
         settings |= {key: np.stack([one[key] for one in codes]) for key in codes[0]}
         work.bench.observe(settings)
     return Proposal(settings, {})
-
-
-class _Fired(torch.autograd.Function):
-    """A layer whose spikes are known: they go forward, the surrogate gradient of the model's potentials goes backward.
-
-    u[t] = decay r[t-1] + I[t], where r is what a spike leaves of a potential: u (1 - o), or u - threshold o;
-    dL/du[t] = dL/do[t] / threshold / (1 + ((u[t] - threshold) / threshold)²) + dL/du[t+1] decay dr/du[t].
-    """
-
-    @staticmethod
-    def forward(ctx: Any, currents: torch.Tensor, spikes: torch.Tensor, neurons: _Neurons) -> torch.Tensor:
-        """(T, B, *shape) of spikes, from currents of (1 or T, B, *shape)."""
-        silent, potential = 1 - spikes, torch.zeros_like(spikes)
-        for step in range(len(spikes)):
-            current = currents[step if len(currents) > 1 else 0]
-            if step == 0:
-                potential[0] = current
-            elif neurons.subtracts:
-                torch.sub(potential[step - 1], neurons.threshold * spikes[step - 1], out=potential[step])
-                potential[step].mul_(neurons.decay).add_(current)
-            else:
-                torch.mul(potential[step - 1], silent[step - 1], out=potential[step])
-                potential[step].mul_(neurons.decay).add_(current)
-        distance = potential.sub_(neurons.threshold).div_(neurons.threshold)
-        ctx.save_for_backward(distance.square_().add_(1).mul_(neurons.threshold).reciprocal_(), silent)
-        ctx.neurons, ctx.static = neurons, len(currents) == 1
-        return spikes
-
-    @staticmethod
-    def backward(ctx: Any, reaching: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        slopes, silent = ctx.saved_tensors
-        reached = reaching * slopes
-        for step in range(len(reached) - 2, -1, -1):
-            later = reached[step + 1] * ctx.neurons.decay
-            reached[step] += later if ctx.neurons.subtracts else later.mul_(silent[step])
-        return reached.sum(0, keepdim=True) if ctx.static else reached, None, None
-
-
-class _Pooled(torch.autograd.Function):
-    """Sums over squares of the last two axes, what no whole square covers left out; several times `avg_pool2d`'s speed.
-
-    o[i, j] = sum over p, q < size of x[size i + p, size j + q].
-    """
-
-    @staticmethod
-    def forward(ctx: Any, source: torch.Tensor, size: int) -> torch.Tensor:
-        ctx.size, ctx.shape = size, source.shape
-        height, width = (length // size * size for length in source.shape[-2:])
-        rows = _summed(source[..., first:height:size, :width] for first in range(size))
-        return _summed(rows[..., first::size] for first in range(size))
-
-    @staticmethod
-    def backward(ctx: Any, reaching: torch.Tensor) -> tuple[torch.Tensor, None]:
-        height, width = (length * ctx.size for length in reaching.shape[-2:])
-        spread = reaching.new_empty(ctx.shape) if (height, width) == ctx.shape[-2:] else reaching.new_zeros(ctx.shape)
-        for row, column in product(range(ctx.size), repeat=2):
-            spread[..., row : height : ctx.size, column : width : ctx.size] = reaching
-        return spread, None
-
-
-def _summed(parts: Iterable[torch.Tensor]) -> torch.Tensor:
-    return reduce(torch.add, parts)
-
-
-@dataclass(frozen=True, eq=False)
-class _Neurons:
-    """Of one layer, in weight units; each a scalar or one per neuron."""
-
-    decay: torch.Tensor
-    threshold: torch.Tensor
-    bias: torch.Tensor
-    subtracts: bool
 
 
 class _Model:
@@ -194,11 +120,10 @@ class _Model:
             arriving = sum(
                 (self._brought(layer, part, put_out) for part in range(len(layer.synapses))), torch.zeros(())
             )
-            neurons = _neurons(layer)
+            neurons = neurons_of(layer)
             currents = arriving + neurons.bias
             if layer.name in measured:
-                fired: torch.Tensor = _Fired.apply(currents, measured[layer.name], neurons)  # type: ignore[no-untyped-call]
-                put_out[layer.name] = fired
+                put_out[layer.name] = recorded(currents, measured[layer.name], neurons)
                 continue
             potential = torch.zeros(())
             for step in range(steps):
@@ -220,7 +145,7 @@ class _Model:
 
 def _applied(synapses: Synapses, weight: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
     if synapses.pool > 1:
-        source = _Pooled.apply(source, synapses.pool)  # type: ignore[no-untyped-call]
+        source = pooled(source, synapses.pool)
     if isinstance(synapses, ConvSynapses):
         geometry = synapses.stride, synapses.padding, synapses.dilation, synapses.groups
         return torch.nn.functional.conv2d(source, weight, None, *geometry)
@@ -244,8 +169,3 @@ def _of_chip(program: Program, settings: RackSettings, chip: int) -> dict[str, I
             key = weight_key(layer.name, part)
             found[key] = np.asarray(settings[key][chip]) if key in settings else one.weight
     return found
-
-
-def _neurons(layer: Layer) -> _Neurons:
-    decay, threshold, bias = (torch.tensor(one, dtype=torch.float32) for one in in_weight_units(layer))
-    return _Neurons(decay, threshold, bias, getattr(layer.neurons, "reset", "zero") == "subtract")
