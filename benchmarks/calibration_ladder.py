@@ -194,7 +194,7 @@ def _cases(options: argparse.Namespace) -> Iterator[Case]:
 def _rows(options: argparse.Namespace, work: Path, case: Case) -> list[dict[str, Any]]:
     """One line per level of the ladder that the chip can climb, over all networks."""
     alike = replace(case, noise=replace(case.noise, **{case.axis: 0.0}, weight_mismatch=0.0), ladder=())
-    ideal, without, before, after = [], [], [], []
+    chips, (ideal, without, before, after) = _alike(case.noise, options), ([], [], [], [])
     for seed in range(options.networks):
         study = study_of(options, work, case, seed)
         here = work / f"{case.recipe}-{options.data}-{seed}.cells"
@@ -202,10 +202,10 @@ def _rows(options: argparse.Namespace, work: Path, case: Case) -> list[dict[str,
         without.append(
             np.mean(population(study, here, alike.noise, (), _alike(alike.noise, options))[NONE]["accuracy"])
         )
-        before.append(np.array(population(study, here, case.noise, (), options.chips)[NONE]["accuracy"]))
-        after.append(population(study, here, case.noise, case.ladder, options.chips))
+        before.append(np.array(population(study, here, case.noise, (), chips)[NONE]["accuracy"]))
+        after.append(population(study, here, case.noise, case.ladder, chips))
     rows = [
-        _row(options, case, name, (ideal, without, before), [found[name] for found in after])
+        _row(options, chips, case, name, (ideal, without, before), [found[name] for found in after])
         for name in after[0]
         if (name == NONE) != bool(case.ladder)
     ]
@@ -225,12 +225,17 @@ def _refusal(options: argparse.Namespace, work: Path, case: Case) -> str:
 
 
 def _alike(noise: NoiseModel, options: argparse.Namespace) -> int:
-    """Chips without mismatch differ by their noise alone, and are all the same without any."""
+    """Chips without any noise are all the same: one is measured."""
     return options.chips if noise.active else 1
 
 
 def _row(
-    options: argparse.Namespace, case: Case, ladder: str, references: tuple[Any, Any, Any], after: list[dict[str, Any]]
+    options: argparse.Namespace,
+    chips: int,
+    case: Case,
+    ladder: str,
+    references: tuple[Any, Any, Any],
+    after: list[dict[str, Any]],
 ) -> dict[str, Any]:
     ideal, without, before = references
     reached = [np.array(one["accuracy"]) for one in after]
@@ -264,7 +269,7 @@ def _row(
         "recovered_together_ci": list(together[1:]) if together and len(lost) > 1 else None,
         "recovered_ci": list(interval) if interval else None,
         "recovered_by_network": shares if usual else None,
-        "n_chips": options.chips,
+        "n_chips": chips,
         "n_networks": options.networks,
         "cost": after[0]["cost"],
     }
