@@ -98,7 +98,7 @@ def _kernel(fingerprint):
         steady_sums, changing_sums = drive.steady.reshape(-1), drive.changing.reshape(-1)
         one_by_one = np.full(groups.size - 1, steps)  # steps that layers of a group take one after the other
         for g in range(groups.size - 1):
-            layer, alone = groups[g], groups[g + 1] - groups[g] == 1 and not recorded
+            layer, alone = groups[g], groups[g + 1] - groups[g] == 1 and not probed
             if alone and (layers[layer, READS] == INTEGRATES or (given(layers, layer) and not masked)):
                 one_by_one[g] = 0
         stepwise = one_by_one.any()
@@ -125,7 +125,7 @@ def _kernel(fingerprint):
                         row = _U(t) * neurons
                         now = _U(sample * steps) * neurons + row  # of this step in what is given and recorded
                         for layer in range(groups[g], groups[g + 1]):
-                            if layers[layer, READS] == INTEGRATES and not recorded:
+                            if layers[layer, READS] == INTEGRATES and not probed:
                                 continue
                             place, width = _U(layers[layer, PLACE]), _U(layers[layer, ROW])
                             size = _U(layers[layer, SIZE])
@@ -220,10 +220,6 @@ def _kernel(fingerprint):
                                 )
                             if masked:
                                 transmit(spikes, row + place, masks, now + place, held, place, size)
-                            if recorded:
-                                recorded_spikes[now + place : now + place + size] = spikes[
-                                    row + place : row + place + size
-                                ]
                             if probed:
                                 recorded_potentials[now + place : now + place + size] = potential[place : place + size]
                             if layers[layer, READS] >= READS_POTENTIALS:
@@ -233,7 +229,7 @@ def _kernel(fingerprint):
                         place, size = _U(layers[layer, PLACE]), _U(layers[layer, SIZE])
                         at = (_U(chip) * _U(samples) + _U(sample)) * size
                         if layers[layer, READS] == INTEGRATES:
-                            if not recorded:
+                            if not probed:
                                 integrate(
                                     layers,
                                     layer,
@@ -256,6 +252,9 @@ def _kernel(fingerprint):
                         add_to(counts, mine + place, several, _U(0), size)
                         if layers[layer, READS] == READS_SPIKES:
                             add_to(readout, at, several, _U(0), size)
+                if recorded:
+                    first = sample * spikes.size
+                    recorded_spikes[first : first + spikes.size] = spikes
 
     return run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from neurodeploy.hw_models import chip
 from neurodeploy.hw_models.noise import NoiseModel
@@ -36,6 +38,15 @@ def assert_equal(got: Recording, expected: Recording) -> None:
         np.testing.assert_array_equal(mine, theirs)
 
 
+def assert_alike(program: Program, inputs: NDArray[Any], *noise: Any, first_sample: int = 0) -> Recording:
+    """What the reference records, after asserting that a run with potentials, and one of spikes alone, are the same."""
+    expected = reference.run(program, inputs, *noise, first_sample=first_sample)
+    for potentials in (True, False):
+        got = engine.run(program, inputs, *noise, first_sample=first_sample, potentials=potentials)
+        assert_equal(got, expected if potentials else replace(expected, potentials={}))
+    return expected
+
+
 @pytest.mark.parametrize("name", CHIPS)
 @pytest.mark.parametrize("kind", ["dense", "conv", "residual", "recurrent", "lateral"])
 @settings(max_examples=20)
@@ -47,7 +58,7 @@ def test_the_engine_is_the_reference(
     rng = np.random.default_rng(seed)
     at_threshold = bool(rng.random() < 0.5)
     _, program, inputs = lively_case(rng, kind, name, static=static, bits=bits, reset=reset, at_threshold=at_threshold)
-    assert_equal(engine.run(program, inputs), reference.run(program, inputs))
+    assert_alike(program, inputs)
 
 
 @pytest.mark.parametrize("name", CHIPS)
@@ -58,8 +69,7 @@ def test_a_chip_with_all_noises_is_the_same_chip_in_both(lively_case: Case, name
         virtual = VirtualChip(model, NoiseModel(0.2, 0.1, 0.1), chip_id=seed)
         realised, thermal = virtual.realise(program), virtual.dynamic_noise(program)
         assert thermal is not None
-        expected = reference.run(realised, inputs, thermal, first_sample=5)
-        assert_equal(engine.run(realised, inputs, thermal, first_sample=5), expected)
+        expected = assert_alike(realised, inputs, thermal, first_sample=5)
         nominal = reference.run(program, inputs)
         assert any((expected.potentials[n] != nominal.potentials[n]).any() for n in nominal.potentials)
 
@@ -77,8 +87,7 @@ def test_sums_beyond_float32_are_exact() -> None:
     neurons = FloatNeurons(np.array(0.5), np.array(1.0), np.zeros(40))
     program = Program("ideal", 5, Input((60,)), (layer("a", (40,), synapses, neurons, 2.0**-26),), "spike_count")
     inputs = rng.integers(0, 2, (5, 7, 60))
-    got, expected = engine.run(program, inputs), reference.run(program, inputs)
-    assert_equal(got, expected)
+    expected = assert_alike(program, inputs)
     assert 0.05 < expected.firing_rates()["a"] < 0.95
     single = torch.tensor(inputs).float() @ torch.tensor(weight.T.copy()).float()
     assert (single.double().numpy() != inputs @ weight.T).any(), "float32 would have done: the test proves nothing"
@@ -98,8 +107,7 @@ def test_convolutions_beyond_float32_are_exact(pool: int) -> None:
         "spike_count",
     )
     inputs = rng.integers(0, 256, (4, 3, 2, 4 * pool, 4 * pool))
-    expected = reference.run(program, inputs)
-    assert_equal(engine.run(program, inputs), expected)
+    expected = assert_alike(program, inputs)
     assert 0.05 < expected.firing_rates()["a"] < 0.95
 
 
@@ -129,8 +137,7 @@ def test_fixed_point_sums_in_the_wrap_range_are_the_references(convolution: bool
     )
     sums = np.abs(inputs.reshape(6, 4, 3) @ weight.T)
     assert min((sums < 2**17).sum(), (sums > 2**17).sum(), (sums > 2**23).sum()) >= 4
-    expected = reference.run(program, inputs)
-    assert_equal(engine.run(program, inputs), expected)
+    expected = assert_alike(program, inputs)
     assert 0.05 < expected.firing_rates()["a"] < 0.95
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.random import Generator
 from numpy.typing import NDArray
+from simulate.test_engine import assert_alike
 
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models import chip
@@ -151,12 +152,7 @@ def test_the_programs_are_of_every_kind_and_fire() -> None:
 @pytest.mark.parametrize("seed", range(60))
 def test_every_spike_and_potential_is_the_references(seed: int) -> None:
     program, inputs = case(seed)
-    got, expected = engine.run(program, inputs), reference.run(program, inputs)
-    for name, spikes in expected.spikes.items():
-        np.testing.assert_array_equal(got.spikes[name], spikes)
-    for name, potentials in expected.potentials.items():
-        np.testing.assert_array_equal(got.potentials[name], potentials)
-    np.testing.assert_array_equal(got.readout, expected.readout)
+    assert_alike(program, inputs)
 
 
 NOISES = (

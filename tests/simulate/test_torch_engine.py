@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from simulate import test_engine, test_engine_chips, test_fixed_point, test_float_neurons, test_noise, test_reference
 from simulate.test_engine import (  # noqa: F401
+    assert_alike,
     assert_equal,
     test_a_chip_with_all_noises_is_the_same_chip_in_both,
     test_convolutions_beyond_float32_are_exact,
@@ -109,7 +110,7 @@ def test_the_tests_of_the_others_were_found() -> None:
 @given(seed=st.integers(0, 2**32 - 1), fixed_point=st.booleans())
 def test_every_property_of_synapses_and_neurons(seed: int, fixed_point: bool) -> None:
     program, inputs = wild_case(np.random.default_rng(seed), fixed_point)
-    assert_equal(torch_engine.run(program, inputs), reference.run(program, inputs))
+    assert_alike(program, inputs)
 
 
 @settings(max_examples=10)
@@ -164,8 +165,7 @@ def test_a_recording_is_the_same_in_any_chunks(lively_case: Case, monkeypatch: p
     _, program, inputs = lively_case(np.random.default_rng(8), "residual", "loihi2", batch=7)
     (own,), (noise,) = population(program, NOISES[3], [5])
     monkeypatch.setattr(torch_engine, "_CHUNK_BYTES", chunk)
-    got = torch_engine.run(own, inputs, noise, first_sample=11)
-    assert_equal(got, reference.run(own, inputs, noise, first_sample=11))
+    assert_alike(own, inputs, noise, first_sample=11)
 
 
 def _sum_of(weights: list[int]) -> Program:
