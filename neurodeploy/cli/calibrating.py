@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,14 @@ def calibrate(
     measurements: int = typer.Option(
         128, "--measurements", min=1, help="Of a profile: samples on which rates are matched."
     ),
+    tuning_steps: int = typer.Option(
+        None, "--tuning-steps", min=1, help="Of a profile, of level 6: steps of 64 samples; 120 where not given."
+    ),
+    tuning_rate: float = typer.Option(
+        None,
+        "--tuning-rate",
+        help="Of a profile, of level 6: the first step's, relative to the weights' size; 0.005 where not given.",
+    ),
     valid_hours: float = typer.Option(168.0, "--valid-hours", help="Of a profile: for how long it is good."),
     check_at: str = typer.Option(
         None, "--check-at", help="Of a profile: how it does later, as age=0:168:24 or temperature=0,10,20."
@@ -97,15 +106,21 @@ def calibrate(
     if ray is None:  # else the device is one of the cluster's
         find_device(device)
     _check_analogue(chip)
-    levels, options, base = parse_ladder(level), Options(algorithm, measure), parse_noise(fixed)
+    levels, base = parse_ladder(level), parse_noise(fixed)
+    rate = Options.tuning_rate if tuning_rate is None else tuning_rate
+    options = Options(algorithm, measure, tuning_steps=tuning_steps or Options.tuning_steps, tuning_rate=rate)
     to_study = output.suffix in STUDY_SUFFIXES or output.is_file()
     given = {"--chip-id": chip_id, "--check-at": check_at, "--curve": curve or None}
     # A study is calibrated as `sweep --calibrated` would do it.
     given |= {"--algorithm": None if algorithm == Options.algorithm else algorithm}
     given |= {"--measure": None if measure == Options.measure else measure}
     given |= {"--measurements": None if measurements == MEASUREMENT_SAMPLES else measurements}
+    of_level_6 = {"--tuning-steps": tuning_steps, "--tuning-rate": tuning_rate}
+    given |= of_level_6
     if to_study and any(value is not None for value in given.values()):
-        raise UsageError(f"{' and '.join(n for n, v in given.items() if v is not None)}: for a profile, -o FOLDER")
+        raise UsageError(f"{_named(given)}: for a profile, -o FOLDER")
+    if 6 not in levels and any(value is not None for value in of_level_6.values()):
+        raise UsageError(f"{_named(of_level_6)}: of level 6, which --level {level} does not climb")
     axes = parse_axes(noise, fixed) if to_study else []
     changes = None if check_at is None else _changes(check_at)
     of_net = {"data": data, "steps": steps, "input_bits": input_bits, "encoding": encoding}
@@ -133,6 +148,11 @@ def calibrate(
     else:
         print_table(_short(rows))
         say(f"{output}: settings stored; next: neurodeploy sweep {models[0]} --calibrated {level} -o {output}")
+
+
+def _named(given: Mapping[str, Any]) -> str:
+    """The options that are set."""
+    return " and ".join(name for name, value in given.items() if value is not None)
 
 
 def _check_analogue(names: str) -> None:

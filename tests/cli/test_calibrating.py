@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from neurodeploy.calibrate.profile_file import FILE, load_profile
+from neurodeploy.errors import UsageError
 
 SMALL = ("--chip", "mixed-signal", "--samples", 40)
 CHIP = ("--with", "mismatch=0.5", "--chip-id", 3)
@@ -57,6 +58,46 @@ def test_a_profile_is_made_and_says_what_it_brought(
     assert proof["accuracy"] == pytest.approx(made["test_after"])
 
 
+@pytest.mark.parametrize(
+    ("options", "steps", "rate"),
+    [((), 120, 0.005), (("--tuning-steps", 3), 3, 0.005), (("--tuning-steps", 1, "--tuning-rate", 0.2), 1, 0.2)],
+)
+def test_steps_and_rate_of_level_6(
+    run: Any,
+    model_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[Any, ...],
+    steps: int,
+    rate: float,
+) -> None:
+    def asked(study: Any, *rest: Any) -> None:
+        raise UsageError(f"asked for {study.options.tuning_steps} steps at {study.options.tuning_rate}")
+
+    monkeypatch.setattr("neurodeploy.profiles.calibrate_chip", asked)
+    outcome = run("calibrate", model_file, *SMALL, *CHIP, "--level", "6", *options, "-o", tmp_path / "c")
+    assert f"asked for {steps} steps at {rate}" in outcome.err
+
+
+def test_level_6_runs_the_chip_once_a_step(run: Any, model_file: Path, tmp_path: Path) -> None:
+    """And once to judge what was there, once for what it brings."""
+    words = (
+        "calibrate",
+        model_file,
+        *SMALL,
+        *CHIP,
+        "--level",
+        "6",
+        "--tuning-steps",
+        3,
+        "-o",
+        tmp_path / "c",
+        "--json",
+    )
+    (step,) = parsed(run(*words))["steps"]
+    assert step["chip_runs"] == 3 + 2
+
+
 def test_how_long_it_lasts(run: Any, model_file: Path, tmp_path: Path) -> None:
     words = ("calibrate", model_file, *SMALL, "--with", "mismatch=0.3", "--with", "drift=0.02", "-o", tmp_path / "c")
     made = parsed(run(*words, "--check-at", "age=0:40:20", "--json"))
@@ -88,6 +129,13 @@ def test_how_long_it_lasts(run: Any, model_file: Path, tmp_path: Path) -> None:
             "calibrate MODEL --algorithm secant --measurements 64 -o STUDY",
             "--algorithm and --measurements: for a profile",
         ),
+        ("calibrate MODEL --level 4+6 --tuning-steps 9 -o STUDY", "--tuning-steps: for a profile, -o FOLDER"),
+        (
+            "calibrate MODEL --chip mixed-signal --tuning-steps 9 --tuning-rate 0.1 -o OUT",
+            "--tuning-steps and --tuning-rate: of level 6, which --level 4 does not climb",
+        ),
+        ("calibrate MODEL --chip mixed-signal --level 6 --tuning-rate 0 -o OUT", "a positive rate"),
+        ("calibrate MODEL --chip mixed-signal --level 6 --tuning-steps 0 -o OUT", "Invalid value for '--tuning-steps'"),
         ("calibrate MODEL --chip mixed-signal -o TAKEN", "exists and is not a profile of ours"),
         ("calibrate MODEL --chip-id 3 -o STUDY", "--chip-id: for a profile, -o FOLDER"),
         ("sweep MODEL --calibrated 0 -o STUDY", "calibration level '0'"),
