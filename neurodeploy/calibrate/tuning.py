@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from neurodeploy.calibrate.device import RackSettings
-from neurodeploy.calibrate.recorded import neurons_of, pooled, recorded
+from neurodeploy.calibrate.recorded_gradient import neurons_of, pooled, recorded
 from neurodeploy.calibrate.search import Proposal
 from neurodeploy.calibrate.work import Work, current_kept, readout_in_weight_units
 from neurodeploy.hw_models.chip import Knob

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from watched_device import Watched
 
-from neurodeploy.calibrate.device import RackSettings, of_chip, virtual_rack
+from neurodeploy import hw_models
+from neurodeploy.calibrate.device import RackSettings, of_chip, simulated_rack, virtual_rack
 from neurodeploy.calibrate.ladder import calibrate, parse_ladder, unset
 from neurodeploy.calibrate.work import CalibrationData, Options
 from neurodeploy.errors import UsageError
@@ -18,7 +19,7 @@ from neurodeploy.hw_models.knobs import adjusted, written
 from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.hw_models.virtual_chip import VirtualChip
 from neurodeploy.ir.program import Program
-from neurodeploy.simulate import reference
+from neurodeploy.simulate import engine, reference
 from neurodeploy.simulate.engine import run_chips
 from neurodeploy.simulate.recording import Recording
 
@@ -203,6 +204,19 @@ def test_a_run_is_what_the_chips_compute_with_the_noise_of_its_turn(
                 np.testing.assert_array_equal(counts.spike_counts[name][index], spikes.sum(axis=(0, 1), dtype=int))
                 np.testing.assert_array_equal(recorded[index].spikes[name], after.spikes[name])
             assert recorded[index].potentials == {}  # the chip has no probes
+
+
+@pytest.mark.parametrize(("probes", "asked"), [(True, True), (True, False), (False, True), (False, False)])
+def test_a_simulators_chips_show_potentials_where_they_have_probes_and_are_asked(
+    programs: Programs, data: CalibrationData, probes: bool, asked: bool
+) -> None:
+    program, knobs = programs["loihi2"], hw_models.chip("loihi2").knobs
+    rack = simulated_rack([program], program, knobs, engine.run, probes)
+    (found,) = rack.record(data.measurement[:3], {}, asked)
+    wanted = engine.run(program, data.measurement[:3])
+    assert set(found.potentials) == (set(wanted.potentials) if probes and asked else set())
+    for name, spikes in wanted.spikes.items():
+        np.testing.assert_array_equal(found.spikes[name], spikes)
 
 
 def reachable(value: Any, seen: set[int]) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from neurodeploy.calibrate.recorded import Neurons, neurons_of, pooled, recorded
+from neurodeploy.calibrate.recorded_gradient import Neurons, neurons_of, pooled, recorded
 from neurodeploy.calibrate.work import in_weight_units
 from neurodeploy.ir.program import Program
 

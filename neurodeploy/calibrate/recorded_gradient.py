@@ -42,7 +42,7 @@ def recorded(currents: torch.Tensor, spikes: torch.Tensor, neurons: Neurons) -> 
 
 
 def pooled(source: torch.Tensor, size: int) -> torch.Tensor:
-    """Sums over squares of the last two axes, what no whole square covers left out; several times as fast as PyTorch's.
+    """Sums over squares of the last two axes, what no whole square covers left out: `avg_pool2d` of divisor 1.
 
     o[i, j] = sum over p, q < size of x[size i + p, size j + q].
     """
