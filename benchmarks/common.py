@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from neurodeploy.proof import versions
+from neurodeploy.sweep.statistics import student
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -53,18 +53,15 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """(mean, low, high): Student's t interval of the mean."""
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """(mean, low, high): Student's 95 % interval of the mean, of NaN for a single value."""
     array = np.asarray(values, dtype=np.float64)
-    mean = float(array.mean())
-    if len(array) < 2:
-        return mean, float("nan"), float("nan")
-    half = float(stats.t.ppf((1 + confidence) / 2, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array)))
-    return mean, mean - half, mean + half
+    low, high, _ = student(array, unknown=float("nan"))
+    return float(array.mean()), low, high
 
 
-def ratio_interval(parts: Sequence[float], wholes: Sequence[float], confidence: float = 0.95) -> tuple[float, ...]:
-    """(ratio, low, high) of the sums of pairs: Student's t interval of the linearised ratio.
+def ratio_interval(parts: Sequence[float], wholes: Sequence[float]) -> tuple[float, float, float]:
+    """(ratio, low, high) of the sums of pairs: Student's 95 % interval of the linearised ratio.
 
     R = sum(parts) / sum(wholes), whose deviation is that of the residuals parts - R wholes over the mean of the wholes
     (Cochran, Sampling Techniques, 3rd ed., 6.4). The pairs are the units: all that differs between them is in the
@@ -72,7 +69,7 @@ def ratio_interval(parts: Sequence[float], wholes: Sequence[float], confidence: 
     """
     part, whole = np.asarray(parts, dtype=np.float64), np.asarray(wholes, dtype=np.float64)
     ratio = float(part.sum() / whole.sum())
-    _, low, high = mean_interval((part - ratio * whole) / whole.mean(), confidence)
+    _, low, high = mean_interval((part - ratio * whole) / whole.mean())
     return ratio, ratio + low, ratio + high
 
 
