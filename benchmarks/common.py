@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.proof import versions
-from neurodeploy.sweep.statistics import student
+from neurodeploy.sweep.statistics import student_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -56,7 +56,7 @@ def read_json(path: Path) -> Any:
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """(mean, low, high): Student's 95 % interval of the mean, of NaN for a single value."""
     array = np.asarray(values, dtype=np.float64)
-    low, high, _ = student(array, unknown=float("nan"))
+    low, high, _ = student_interval(array, unknown=float("nan"))
     return float(array.mean()), low, high
 
 

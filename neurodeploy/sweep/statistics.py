@@ -81,7 +81,7 @@ def summarise(accuracies: NDArray[np.float64]) -> Accuracy:
     if count == 0:
         raise ValueError("no chips")
     mean = float(np.mean(accuracies))
-    low, high, deviation = student(accuracies)
+    low, high, deviation = student_interval(accuracies)
     percentile, worst = float(np.percentile(accuracies, 5)), float(np.min(accuracies))
     return Accuracy(count, mean, deviation, percentile, worst, max(0.0, low), min(1.0, high))
 
@@ -133,14 +133,14 @@ def paired_difference(
     difference = first.astype(np.float64) - second.astype(np.float64)
     mean = float(difference.mean())
     if interval == "chips":
-        low, high, _ = student(difference.mean(axis=1), bounds[1] - bounds[0])
+        low, high, _ = student_interval(difference.mean(axis=1), bounds[1] - bounds[0])
         low, high = max(bounds[0], low), min(bounds[1], high)
     else:
         low, high = two_level(difference, bounds)
     return Difference(len(first), mean, min(low, mean), max(high, mean))
 
 
-def student(values: FloatArray, unknown: float = 1.0) -> tuple[float, float, float]:
+def student_interval(values: FloatArray, unknown: float = 1.0) -> tuple[float, float, float]:
     """(low, high, standard deviation): Student's 95 % interval of a mean; a single value is `unknown` wide each way."""
     count, mean = len(values), float(np.mean(values))
     alike = count == 1 or np.ptp(values) == 0  # else rounding of the mean would show as a spread of 1e-16
