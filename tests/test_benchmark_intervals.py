@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from benchmark_scripts import script
 
 T_975_OF_3 = 3.182446305  # Student's t, 0.975, 3 degrees of freedom, from a printed table
-COMMON = Path(__file__).parent.parent / "benchmarks" / "common.py"
 
 
 @pytest.fixture(scope="module")
 def common() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmarks_common", COMMON)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("common")
 
 
 def test_the_interval_of_a_mean(common: ModuleType) -> None:
