@@ -1,4 +1,4 @@
-"""The tables of docs/results-calibration.md (benchmarks/calibration_tables.py): that the page says what was measured."""
+"""The tables of docs/results-calibration.md (benchmarks/calibration_tables.py): the page says what was measured."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_column_is_of_the_same_networks(tables: ModuleType) -> None:
 
 def test_a_row_that_is_missing_or_twice_there(tables: ModuleType) -> None:
     assert tables.only([_row()], ladder="1-6") == _row()
-    with pytest.raises(LookupError, match="0 rows of .*'ladder': '4'"):
+    with pytest.raises(LookupError, match=r"0 rows of .*'ladder': '4'"):
         tables.only([_row()], ladder="4")
     with pytest.raises(LookupError, match="2 rows"):
         tables.only([_row(), _row()], ladder="1-6")
