@@ -23,7 +23,7 @@ import numpy as np
 from neurodeploy import __version__
 from neurodeploy.errors import DesignRuleError
 from neurodeploy.export import lava, lava_job, loihi2
-from neurodeploy.folders import new_folder
+from neurodeploy.folders import BUNDLE, BUNDLE_DESCRIPTION, FolderKind, new_folder
 from neurodeploy.ir.artifact import Artifact
 from neurodeploy.ir.identity import program_hash
 from neurodeploy.ir.program import Program
@@ -31,8 +31,7 @@ from neurodeploy.simulate import reference
 
 FORMAT = "neurodeploy-bundle"
 VERSION = 1
-DESCRIPTION = "bundle.json"
-FOLDER = "bundle"
+DESCRIPTION, FOLDER = BUNDLE_DESCRIPTION, BUNDLE
 """Where a bundle lies within its artifact."""
 COPIES = {
     "bundle_run.py": "run.py",
@@ -68,7 +67,7 @@ def write_bundle(artifact: Artifact, folder: Path, name: str = "network") -> lis
     notes = list(form.notes)
     if identity != program_hash(artifact.program):
         notes.append(loihi2.difference(expected, golden))
-    with new_folder(folder, is_bundle, "a bundle") as place:
+    with new_folder(folder, FolderKind("a bundle", DESCRIPTION, FORMAT)) as place:
         (place / "job").mkdir()
         lava_job.save(place / "job", *lava_job.describe(form.program_with_period))
         (place / "simulator").mkdir()
@@ -89,15 +88,6 @@ def write_bundle(artifact: Artifact, folder: Path, name: str = "network") -> lis
         text = json.dumps(described | {"files": digests}, indent=1)
         (place / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
     return notes
-
-
-def is_bundle(path: Path) -> bool:
-    """True where a folder has the description of a bundle."""
-    try:
-        described = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(described, dict) and described.get("format") == FORMAT
 
 
 def _describe(

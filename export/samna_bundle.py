@@ -10,7 +10,6 @@ and the vendor's own files, which the chip family's writer adds.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,10 +23,10 @@ from numpy.typing import NDArray
 from neurodeploy import __version__
 from neurodeploy.export import samna_probe
 from neurodeploy.export.sealed_folder import ChipArtifact, ChipNetwork, seal
-from neurodeploy.folders import new_folder
+from neurodeploy.folders import BUNDLE, BUNDLE_DESCRIPTION, FolderKind, new_folder
 from neurodeploy.ir.identity import network_hash
 
-DESCRIPTION, FOLDER = "bundle.json", "bundle"
+DESCRIPTION, FOLDER = BUNDLE_DESCRIPTION, BUNDLE
 _SHARED = ("samna_runner.py", "samna_probe.py")
 
 
@@ -66,7 +65,7 @@ class BundleKind:
             NeurodeployError: where the disk fails; what was there is whole.
         """
         network: ChipNetwork = artifact.network
-        with new_folder(folder, self.holds, self.what) as place:
+        with new_folder(folder, FolderKind(self.what, DESCRIPTION, self.form)) as place:
             fill(place)
             for file, target in {self.runner: "run.py", **dict(zip(_SHARED, _SHARED, strict=True))}.items():
                 with resources.as_file(resources.files(__package__) / file) as source:
@@ -85,14 +84,6 @@ class BundleKind:
             }
             (place / "README.md").write_text(self._readme(described), encoding="utf-8")
             seal(place, DESCRIPTION, described)
-
-    def holds(self, path: Path) -> bool:
-        """True where a folder has the description of such a bundle."""
-        try:
-            described = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return False
-        return isinstance(described, dict) and described.get("format") == self.form
 
     def _readme(self, described: Mapping[str, Any]) -> str:
         text = resources.files(__package__).joinpath(self.readme).read_text(encoding="utf-8")

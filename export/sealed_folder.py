@@ -25,7 +25,8 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from neurodeploy.errors import FileFormatError, NeurodeployError
-from neurodeploy.folders import new_folder, recover
+from neurodeploy.files import read_file
+from neurodeploy.folders import FolderKind, new_folder, recover
 from neurodeploy.ir.arrays import IntArray
 from neurodeploy.ir.nodes import Input
 
@@ -116,11 +117,16 @@ class Folder(Generic[N]):
     check_inputs: Callable[[N, NDArray[Any]], object]
     write: Callable[[N, Path], list[str]]
 
+    @property
+    def kind(self) -> FolderKind:
+        """How such a folder is told from others."""
+        return FolderKind(f"a {self.what}", MANIFEST, self.form)
+
     def save(self, artifact: ChipArtifact[N], folder: Path) -> list[str]:
         """Writes the folder; returns what was left out, with the reasons.
 
         Raises:
-            UsageError: where `folder` exists and is not an artifact of this kind.
+            UsageError: where `folder` exists and is not an artifact of this kind, or holds other files as well.
             NeurodeployError: where the disk fails; what was there is whole.
         """
         network, golden = artifact.network, artifact.golden
@@ -130,7 +136,7 @@ class Folder(Generic[N]):
             _NETWORK: save_arrays({name: np.ascontiguousarray(values) for name, values in arrays.items()}),
             _GOLDEN: save_arrays({one.name: np.ascontiguousarray(getattr(golden, one.name)) for one in fields(golden)}),
         }
-        with new_folder(folder, self.holds, f"a {self.what}") as place:
+        with new_folder(folder, self.kind) as place:
             omitted = self.write(network, place)
             for name, content in contents.items():
                 (place / name).write_bytes(content)
@@ -160,7 +166,7 @@ class Folder(Generic[N]):
             network = self.decode(manifest["chip"], manifest["network"], arrays[_NETWORK])
             golden = _golden(network, arrays[_GOLDEN])
             self.check_inputs(network, golden.inputs)
-        except (NeurodeployError, TypeError, ValueError, KeyError, AttributeError) as error:
+        except (NeurodeployError, TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
             raise FileFormatError(f"{folder}: not a valid {self.what}: {error}") from error
         return ChipArtifact(network, golden, manifest["facts"])
 
@@ -216,19 +222,6 @@ def read_arrays(folder: Path, name: str, manifest: Mapping[str, Any]) -> dict[st
         return load_arrays(content)
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise FileFormatError(f"{folder / name}: damaged ({error}); export again") from error
-
-
-def read_file(path: Path, largest: int) -> bytes:
-    """The bytes of a file of at most so many; raises FileFormatError."""
-    try:
-        if not path.is_file():
-            raise FileFormatError(f"{path}: missing, or not a file (made by `neurodeploy export`)")
-        if path.stat().st_size > largest:
-            raise FileFormatError(f"{path}: {path.stat().st_size} bytes, allowed are {largest}")
-        with path.open("rb") as file:
-            return file.read(largest)
-    except OSError as error:
-        raise FileFormatError(f"{path}: {error.strerror or error}") from error
 
 
 def whole(name: str, value: Any) -> int:

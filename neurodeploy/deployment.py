@@ -11,13 +11,14 @@ from neurodeploy.energy import estimate
 from neurodeploy.errors import DesignRuleError, UsageError
 from neurodeploy.export import target as find_target
 from neurodeploy.export.nir import write_graph
+from neurodeploy.folders import check_replaceable
 from neurodeploy.hw_models import chip as find_chip
 from neurodeploy.hw_models import to_remember
 from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.hw_models.noise_terms import NOISE_TERMS
 from neurodeploy.hw_models.virtual_chip import VirtualChip
 from neurodeploy.inspect import Inspection, inspect_program, limits
-from neurodeploy.ir.artifact import Artifact, Golden, save_artifact
+from neurodeploy.ir.artifact import KIND, Artifact, Golden, save_artifact
 from neurodeploy.ir.network import Network
 from neurodeploy.ir.program import Program
 from neurodeploy.load import computational_load
@@ -158,10 +159,11 @@ def export_model(
         search_scales: as `prepare`; where the scales come from is among the artifact's facts.
 
     Raises:
-        UsageError, DesignRuleError: as `prepare`; where a virtual chip's numbers do not fit; where its noise has no
-            part that is frozen.
+        UsageError, DesignRuleError: where `folder` may not be replaced; as `prepare`; where a virtual chip's numbers
+            do not fit; where its noise has no part that is frozen.
         NeurodeployError: where the disk fails; a previous artifact in `folder` is whole.
     """
+    check_replaceable(folder, KIND)
     prepared = prepare(model, target_name, chip_name, search_scales)
     program = prepared.program if as_chip is None else _realised(prepared.program, as_chip)
     violations = find_target(target_name).violations(program) if as_chip is not None else []

@@ -15,6 +15,7 @@ from neurodeploy.config import DataConfig, ExperimentConfig, parse_config
 from neurodeploy.data import load_data_set
 from neurodeploy.errors import UsageError
 from neurodeploy.export.sealed_folder import ChipArtifact, ChipNetwork, Folder, Golden
+from neurodeploy.folders import check_replaceable
 from neurodeploy.ir.arrays import IntArray
 from neurodeploy.ir.channels import flat
 from neurodeploy.ir.populations import PopulationNetwork
@@ -80,9 +81,10 @@ class Way(Generic[N]):
         """Writes the artifact folder; returns it and what was left out, with the reasons.
 
         Raises:
-            UsageError, DesignRuleError: as `prepare_network`.
+            UsageError, DesignRuleError: where `folder` may not be replaced; as `prepare_network`.
             NeurodeployError: where the disk fails; a previous artifact in `folder` is whole.
         """
+        check_replaceable(folder, self.folder.kind)
         prepared = self.prepare(model, chip_name, allow_dead=allow_dead)
         network = prepared.network
         golden = self.golden_of(network, flat(network.input.shape[0], model.golden.inputs), model.golden.labels)
@@ -129,7 +131,7 @@ def test_set(artifact: ChipArtifact[Any], root: str | None = None, count: int | 
     """The test samples of the data set that the artifact's network was trained on."""
     trained = artifact.facts.get("experiment")
     if not isinstance(trained, Mapping):
-        raise UsageError("the artifact does not say what its network was trained on; name the samples with --data")
+        raise UsageError("the artifact does not say what its network was trained on; export it again from its model.pt")
     return _test_samples(artifact, parse_config(dict(trained)).data.name, root, count)
 
 

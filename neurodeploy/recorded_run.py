@@ -26,7 +26,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from neurodeploy.errors import FileFormatError, NeurodeployError, UsageError
-from neurodeploy.folders import new_folder, recover
+from neurodeploy.folders import FolderKind, new_folder, recover
 from neurodeploy.hw_models.chip import Evidence
 from neurodeploy.ir.identity import program_hash
 from neurodeploy.ir.program import Program
@@ -35,6 +35,7 @@ from neurodeploy.simulate.recording import Recording, check_inputs
 FORMAT = "neurodeploy-run"
 VERSION = 1
 DESCRIPTION, RECORDING = "run.json", "recording.safetensors"
+KIND = FolderKind("a run", DESCRIPTION, FORMAT, (RECORDING,))
 LARGEST_DESCRIPTION = 4 * 2**20
 LARGEST_RECORDING = 4 * 2**30
 _LONGEST_TEXT = 200
@@ -108,7 +109,7 @@ def save_run(folder: Path, run: RecordedRun) -> None:
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    with new_folder(folder, is_run, "a run") as place:
+    with new_folder(folder, KIND) as place:
         (place / RECORDING).write_bytes(content)
         (place / DESCRIPTION).write_text(json.dumps(description, indent=1, allow_nan=False), encoding="utf-8")
 

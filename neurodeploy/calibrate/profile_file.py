@@ -20,12 +20,13 @@ from safetensors.numpy import save as save_arrays
 
 from neurodeploy.calibrate.profile import Profile
 from neurodeploy.errors import FileFormatError, NeurodeployError
-from neurodeploy.folders import new_folder, recover
+from neurodeploy.folders import FolderKind, new_folder, recover
 from neurodeploy.hw_models.knobs import Settings
 
 FORMAT = "neurodeploy-profile"
 VERSION = 2  # 1 called selection samples validation samples
 FILE, ARRAYS = "profile.json", "settings.safetensors"
+KIND = FolderKind("a profile", FILE, FORMAT, (ARRAYS,))
 _LARGEST = 2**24  # bytes of profile.json
 _LARGEST_ARRAYS = 2**32
 
@@ -47,7 +48,7 @@ def save_profile(profile: Profile, folder: Path) -> None:
         "scalars": [k for k, v in profile.settings.items() if v.ndim == 0],
     }
     content |= {"sha256": hashlib.sha256(arrays).hexdigest(), "noise": dict(profile.noise)}
-    with new_folder(folder, is_profile, "a profile") as place:
+    with new_folder(folder, KIND) as place:
         (place / ARRAYS).write_bytes(arrays)
         (place / FILE).write_text(json.dumps(content, indent=1), encoding="utf-8")
 

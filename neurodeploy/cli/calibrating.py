@@ -205,12 +205,12 @@ def _profile(
     output: Path,
     as_json: bool,
 ) -> None:
-    from neurodeploy.calibrate.profile_file import is_profile
+    from neurodeploy.calibrate.profile_file import KIND
     from neurodeploy.folders import check_replaceable
     from neurodeploy.profiles import calibrate_chip
     from neurodeploy.sweep.plan import parse_noise
 
-    check_replaceable(output, is_profile, "a profile")
+    check_replaceable(output, KIND)
     made = calibrate_chip(study, parse_noise(fixed), chip_id, hours, changes, points, output, watched)
     profile, later = made.profile, made.drift
     content = {

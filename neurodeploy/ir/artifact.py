@@ -15,8 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,7 +27,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from neurodeploy.errors import FileFormatError, NeurodeployError, UsageError
+from neurodeploy.errors import FileFormatError
+from neurodeploy.files import read_file
+from neurodeploy.folders import LARGEST_DESCRIPTION, FolderKind, new_folder, recover
 from neurodeploy.ir.network import Network
 from neurodeploy.ir.program import Program
 from neurodeploy.ir.serialize import decode, encode
@@ -37,6 +37,8 @@ from neurodeploy.ir.serialize import decode, encode
 FORMAT = "neurodeploy-artifact"
 VERSION = 1
 MANIFEST = "manifest.json"
+KIND = FolderKind("an artifact", MANIFEST, FORMAT)
+_LARGEST_FILE = 2**32  # bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,24 +77,11 @@ def save_artifact(artifact: Artifact, folder: Path, write_target_files: Callable
     """Writes the folder and returns what the target left out, with the reasons.
 
     Raises:
-        UsageError: where `folder` exists and is not an artifact.
+        UsageError: where `folder` exists and is not an artifact, or holds other files as well.
         NeurodeployError: where the disk fails; the previous folder is whole.
     """
-    place = folder.resolve()  # "." has no name to derive others from, and a link stays a link
-    _recover(place)
-    if place.exists() and not _replaceable(place):
-        raise UsageError(f"-o {folder}: exists and is not an artifact of ours; name another folder")
-    partial = place.with_name(f".{place.name}.partial-{os.getpid()}")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        omitted = _write_files(artifact, partial, write_target_files)
-        _replace_folder(partial, place)
-    except OSError as error:
-        raise NeurodeployError(f"-o {folder}: {error}; the folder is as it was before") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return omitted
+    with new_folder(folder, KIND) as place:
+        return _write_files(artifact, place, write_target_files)
 
 
 def load_artifact(folder: Path) -> Artifact:
@@ -101,7 +90,7 @@ def load_artifact(folder: Path) -> Artifact:
     Raises:
         FileFormatError: naming the file that is missing, changed, damaged or not ours.
     """
-    _recover(folder)
+    recover(folder)
     manifest = _read_manifest(folder)
     files = {name: _checked(folder, name, digest) for name, digest in manifest["files"].items()}
     network = decode(manifest["network"], _arrays(files, folder, "network"), Network, f"{folder / MANIFEST}")
@@ -112,7 +101,10 @@ def load_artifact(folder: Path) -> Artifact:
 
 def is_artifact(path: Path) -> bool:
     """True where a folder has a manifest."""
-    return (path / MANIFEST).is_file()
+    try:
+        return (path / MANIFEST).is_file()
+    except (OSError, ValueError):  # a name too long, or in a folder that may not be read
+        return False
 
 
 def _write_files(artifact: Artifact, folder: Path, write_target_files: Callable[[Path], list[str]]) -> list[str]:
@@ -144,53 +136,17 @@ def _write_files(artifact: Artifact, folder: Path, write_target_files: Callable[
         "network": network,
         "program": program,
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False), encoding="utf-8")
     return omitted
-
-
-def _replaceable(folder: Path) -> bool:
-    """True for an empty folder and for one whose manifest says that we wrote it; others have manifests too."""
-    if not folder.is_dir():
-        return False
-    if not (folder / MANIFEST).is_file():
-        return not any(folder.iterdir())
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(manifest, dict) and manifest.get("format") == FORMAT
-
-
-def _previous(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.previous")
-
-
-def _replace_folder(new: Path, folder: Path) -> None:
-    previous = _previous(folder)
-    shutil.rmtree(previous, ignore_errors=True)
-    if folder.exists():
-        folder.rename(previous)
-    new.rename(folder)
-    shutil.rmtree(previous, ignore_errors=True)
-
-
-def _recover(folder: Path) -> None:
-    """A kill between the two renames of `_replace_folder` leaves the previous folder beside its place."""
-    if not folder.exists() and _previous(folder).is_dir():
-        _previous(folder).rename(folder)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
-    if not path.is_file():
+    if not is_artifact(folder):
         raise FileFormatError(f"{folder}: not an artifact, there is no {MANIFEST} (made by `neurodeploy export`)")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        manifest = json.loads(read_file(path, LARGEST_DESCRIPTION).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{path}: damaged ({error}); export again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise FileFormatError(f"{path}: not a manifest of ours")
@@ -204,14 +160,14 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _checked(folder: Path, name: str, digest: Any) -> bytes:
+    where = f"{folder / MANIFEST}: file {name!r}"
     try:
-        path = (folder / name).resolve()
-        if not path.is_relative_to(folder.resolve()):
-            raise FileFormatError(f"{folder / MANIFEST}: file {name!r} lies outside the folder")
-        content = path.read_bytes()
-    except (OSError, ValueError, RuntimeError) as error:  # missing; a name with a null character; a loop of links
-        reason = getattr(error, "strerror", None) or error
-        raise FileFormatError(f"{folder / MANIFEST}: file {name!r}: {reason}; export again") from error
+        inside = (folder / name).resolve().is_relative_to(folder.resolve())
+        content = read_file(folder / name, _LARGEST_FILE) if inside else b""
+    except (OSError, ValueError, RuntimeError, FileFormatError) as error:  # missing; a null character; a loop of links
+        raise FileFormatError(f"{where}: {getattr(error, 'strerror', None) or error}; export again") from error
+    if not inside:
+        raise FileFormatError(f"{where} lies outside the folder")
     if hashlib.sha256(content).hexdigest() != digest:
         raise FileFormatError(f"{folder / name}: changed since it was exported (SHA-256 differs); export again")
     return content

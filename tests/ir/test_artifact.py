@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -238,3 +239,17 @@ def test_a_number_of_steps_beyond_all_memory_is_refused(folder: Path) -> None:
         edit(folder, lambda content, steps=steps: content["program"].update(steps=steps))
         with pytest.raises(FileFormatError, match="do not fit"):
             load_artifact(folder)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "program.safetensors"])
+def test_files_that_are_too_large_or_no_files_are_not_read(folder: Path, name: str) -> None:
+    """A sparse file claims any size; reading a pipe would wait for ever."""
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(FileFormatError, match="not a"):
+        load_artifact(folder)
+    (folder / name).unlink()
+    with (folder / name).open("wb") as file:
+        file.truncate(10 * 2**40)
+    with pytest.raises(FileFormatError, match=f"{10 * 2**40} bytes, allowed are"):
+        load_artifact(folder)

@@ -95,6 +95,7 @@ def rewritten(folder: Path, change: Any) -> None:
         (lambda m: m["network"].update(blocks=[["a", 0]]), "a name and three integers"),
         (lambda m: m["network"].update(blocks=[["a", 0, 999999999, 0]]), "without gaps"),
         (lambda m: m["network"]["input"].update(scale=True), "input.scale: a number is expected"),
+        (lambda m: m["network"]["input"].update(scale=10**400), "not a valid Xylo artifact"),
         (lambda m: m["network"]["input"].update(shape=[10**12]), "channels"),
         (lambda m: m["network"].pop("input"), "not a valid Xylo artifact"),
     ],
