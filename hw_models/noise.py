@@ -6,10 +6,10 @@ depend on the level: a chip at level 0.2 is the same chip as at 0.1, twice as fa
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any, Literal, get_args
-
-import numpy as np
 
 from neurodeploy.errors import UsageError, unknown_name
 from neurodeploy.hw_models.noise_terms import NOISE_TERMS
@@ -82,7 +82,7 @@ class NoiseModel:
     def __post_init__(self) -> None:
         for name in NOISES:
             level = getattr(self, name)
-            if not (np.isfinite(level) and level >= 0):
+            if not (_finite(level) and level >= 0):
                 raise UsageError(f"noise {name}={level}: a level is finite and not negative")
             limit = NOISE_TERMS[name].limit
             if limit is not None and level > limit:
@@ -91,16 +91,18 @@ class NoiseModel:
             if getattr(self, name) not in allowed:
                 raise unknown_name(name, str(getattr(self, name)), allowed)
         for name in ("temperature_threshold", "temperature_tau"):
-            if not np.isfinite(getattr(self, name)):
+            if not _finite(getattr(self, name)):
                 raise UsageError(f"noise option {name}={getattr(self, name)}: a finite number is expected")
         for name in ("correlation_length", "core_size", "age", "temperature_spread"):
-            if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+            if not (_finite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise UsageError(f"noise option {name}={getattr(self, name)}: finite and not negative is expected")
         if self.core_size != int(self.core_size):
             raise UsageError(f"noise option core_size={self.core_size}: a whole number of neurons is expected")
         if self.temperature_direction == "colder" and self.temperature > NOMINAL_TEMPERATURE:
             raise UsageError(f"noise temperature={self.temperature}: colder than {NOMINAL_TEMPERATURE:g} K by more")
         names = (self.layers,) if isinstance(self.layers, str) else self.layers
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise UsageError(f"noise option layers={self.layers!r}: names of layers are expected")
         object.__setattr__(self, "layers", tuple(names))
 
     @property
@@ -118,6 +120,14 @@ class NoiseModel:
         for name in self.layers:
             if name not in known:
                 raise unknown_name("layer", name, known)
+
+
+def _finite(value: Any) -> bool:
+    """True for a finite number; not for truth values, nor for integers that no float holds."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {

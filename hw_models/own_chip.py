@@ -10,12 +10,12 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from neurodeploy.errors import FileFormatError, NeurodeployError
+from neurodeploy.errors import FileFormatError, NeurodeployError, UsageError
 from neurodeploy.hw_models.chip import ChipModel, Granularity, Knob, Quantity
 from neurodeploy.hw_models.noise import NoiseModel
+from neurodeploy.plain_yaml import parse_yaml
 
 SUFFIXES = (".yaml", ".yml", ".json")
 TEMPLATE = Path(__file__).with_name("own_chip_template.yaml")
@@ -103,13 +103,19 @@ def read_chip(path: Path, taken: Mapping[str, ChipModel]) -> ChipModel:
             content = file.read(_LARGEST + 1)
         if len(content) > _LARGEST:
             raise FileFormatError(f"--chip {path}: more than {_LARGEST} bytes; a chip file holds a few numbers")
-        told = yaml.safe_load(content.decode("utf-8"))  # of which JSON is a part
+        told = parse_yaml(
+            content.decode("utf-8"), f"--chip {path}: neither YAML nor JSON, or not as a chip is written"
+        )  # of which JSON is a part
     except OSError as error:
         raise FileFormatError(
             f"--chip {path}: {error.strerror or error}; known chips are in `neurodeploy chips`"
         ) from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise FileFormatError(f"--chip {path}: neither YAML nor JSON ({' '.join(str(error).split())[:200]})") from error
+    except (ValueError, UsageError) as error:
+        if isinstance(error, FileFormatError):
+            raise
+        raise FileFormatError(
+            str(error) if isinstance(error, UsageError) else f"--chip {path}: no text ({error})"
+        ) from error
     chip = chip_of(told, f"--chip {path}")
     if chip.name in taken:
         raise FileFormatError(f"--chip {path}: name {chip.name!r} is a chip of neurodeploy's own; choose another name")

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from neurodeploy import presets
 from neurodeploy.config_section import Section, described
 from neurodeploy.errors import UsageError
+from neurodeploy.plain_yaml import parse_yaml
 
 
 class DataConfig(Section):
@@ -61,6 +62,9 @@ _Factor = Annotated[float, Field(gt=0, lt=1)]
 SurrogateShape = Literal["arctangent", "softplus", "rectangle", "triangle", "sigmoid", "fast_sigmoid", "dspike"]
 
 
+_Width = Annotated[int, Field(ge=1, le=2**16)]  # channels or neurons of a layer
+
+
 class NetworkConfig(Section):
     """A network by name, and its neurons.
 
@@ -93,12 +97,12 @@ class NetworkConfig(Section):
     """
 
     kind: Literal["convnet", "mlp", "vgg", "resnet19"] = "convnet"
-    channels: tuple[Annotated[int, Field(ge=1)], ...] = (16, 32)
+    channels: tuple[_Width, ...] = (16, 32)
     depth: int = Field(1, ge=1)
     padding: Literal[0, 1] = 1
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (64,)
+    hidden: tuple[_Width, ...] = (64,)
     width: float = Field(1.0, gt=0)
-    stem: int = Field(64, ge=1)
+    stem: _Width = 64
     classifier_norm: bool = False
     residual: Literal["sum", "sew"] = "sum"
     recurrent: bool = False
@@ -184,7 +188,7 @@ class TrainConfig(Section):
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
     channels_last: bool | None = None
     compile: bool = False
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(None, ge=1, le=1024)
     workers: int = Field(0, ge=0)
     loggers: tuple[Literal["tensorboard", "mlflow"], ...] = ()
 
@@ -274,11 +278,11 @@ def load_config(
     content: Any = presets.read_yaml(file, f"--config {file}") if file is not None else {}
     for setting in settings:
         name, equals, value = setting.partition("=")
-        if not equals:
+        if not equals or "" in name.split("."):
             raise UsageError(f"--set {setting}: NAME=VALUE is expected, as in train.epochs=5")
-        presets.put(content, name, presets.parse_yaml(value, f"--set {setting}"))
+        presets.put(content, name, parse_yaml(value, f"--set {setting}"), f"--set {setting}")
     for name, value in (overrides or {}).items():
-        presets.put(content, name, value)
+        presets.put(content, name, value, f"{name}={value}")
     if preset is None:
         data = content.get("data", {})
         named = data.get("name", DataConfig().name) if isinstance(data, dict) else None

@@ -8,7 +8,7 @@ from typing import Any
 from neurodeploy.config import ExperimentConfig
 from neurodeploy.data.dataset import DataSet
 from neurodeploy.data.sources import load_data_set
-from neurodeploy.errors import UsageError
+from neurodeploy.files import MODEL, check_output
 from neurodeploy.snn.model_file import Model, make_model, save_model
 from neurodeploy.snn.train import accuracy, train
 from neurodeploy.snn.trained_scales import trained_scales
@@ -26,9 +26,12 @@ def load_data(config: ExperimentConfig, root: str | None = None) -> DataSet:
 
 
 def train_model(config: ExperimentConfig, output: Path, resume: bool = False, progress: bool = True) -> Model:
-    """Trains, measures once on the test set, and writes model.pt; checkpoints lie in `output`.checkpoints beside it."""
-    if not output.name or output.is_dir():
-        raise UsageError(f"-o {output}: is a folder; name a file, as in {output / 'model.pt'}")
+    """Trains, measures once on the test set, and writes model.pt; checkpoints lie in `output`.checkpoints beside it.
+
+    Raises:
+        UsageError: where `output` is a folder, the data set, or a file that is no model of ours; and as `train`.
+    """
+    check_output("-o", output, MODEL, (config.data.name, config.data.root))
     data = load_data(config)
     trained = train(config, data, output.with_name(f"{output.name}.checkpoints"), resume, progress)
     batch_size, rounding = 2 * config.train.batch_size, trained.rounding

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +22,9 @@ from neurodeploy.errors import (
     unknown_name,
 )
 from neurodeploy.export import bundle, loihi2
+from neurodeploy.export.dynapse2 import NAME as DYNAPSE2
 from neurodeploy.hw_models.chip import Evidence
+from neurodeploy.hw_models.xylo import XYLO_CHIPS
 from neurodeploy.ir.artifact import Artifact
 from neurodeploy.ir.identity import program_hash
 from neurodeploy.ir.program import Program
@@ -77,7 +80,7 @@ def import_run(folder: Path, artifact: Artifact) -> ImportedRun:
     """
     run = load_run(folder)
     _check_evidence(run, folder)
-    _check_probes(run, folder)
+    check_probes(run.facts, folder)
     program = artifact.program
     ran = _program_that_ran(run, program)
     check_program(run, ran, str(folder))
@@ -116,7 +119,7 @@ def deploy(artifact: Artifact, chip: str, options: Sequence[str], python: str | 
         NeurodeployError: where the run failed.
     """
     if chip not in CHIPS:
-        raise unknown_name("chip to deploy to", chip, CHIPS)
+        raise unknown_name("chip to deploy to", chip, (*CHIPS, *XYLO_CHIPS, DYNAPSE2))
     with tempfile.TemporaryDirectory(prefix="neurodeploy-deploy-") as temporary:
         folder, result = Path(temporary) / "bundle", Path(temporary) / "run"
         bundle.write_bundle(artifact, folder)
@@ -153,14 +156,21 @@ def _check_evidence(run: RecordedRun, folder: Path) -> None:
         )
 
 
-def _check_probes(run: RecordedRun, folder: Path) -> None:
-    """What probes measured is for people; it must be numbers with names."""
-    probes = run.facts.get("probes", {})
+def check_probes(facts: Mapping[str, Any], folder: Path) -> None:
+    """What probes measured is for people; raises FileFormatError for anything but numbers with names."""
+    probes = facts.get("probes", {})
     figures = [probes] if not isinstance(probes, dict) else list(probes.values())
     for named in figures:
         values = list(named.values()) if isinstance(named, dict) else [named]
-        if not isinstance(named, dict) or any(type(value) not in (int, float, type(None)) for value in values):
+        if not isinstance(named, dict) or not all(value is None or _is_figure(value) for value in values):
             raise FileFormatError(f"{folder}: probes: name -> (figure -> number or null) is expected")
+
+
+def _is_figure(value: Any) -> bool:
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:  # an integer that no float holds
+        return False
 
 
 def _program_that_ran(run: RecordedRun, program: Program) -> Program:

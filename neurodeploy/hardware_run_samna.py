@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import math
 import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +24,8 @@ from neurodeploy.compare import compare
 from neurodeploy.errors import FileFormatError, MissingBackendError, NeurodeployError, UsageError
 from neurodeploy.export import samna_boards
 from neurodeploy.export.sealed_folder import ChipNetwork
-from neurodeploy.hardware_run import ImportedRun
+from neurodeploy.files import read_file
+from neurodeploy.hardware_run import ImportedRun, check_probes
 from neurodeploy.hw_models.chip import Evidence
 from neurodeploy.ir.identity import network_hash
 from neurodeploy.recorded_run import RecordedRun
@@ -33,6 +37,7 @@ _TEXTS = ("name", "network_hash", "chip", "backend", "date", "sha256")
 _MISSING, _ERROR_LINES = 4, 30
 _RESULT, ARRAYS = "result.json", "result.npz"
 _BOARD = "board"
+_DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,10 +166,8 @@ def imported(
 def _description(folder: Path, form: str, backends: Mapping[str, Evidence]) -> dict[str, Any]:
     path = folder / _RESULT
     try:
-        if path.stat().st_size > _LARGEST_DESCRIPTION:
-            raise FileFormatError(f"{path}: {path.stat().st_size} bytes, allowed are {_LARGEST_DESCRIPTION}")
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        told = json.loads(read_file(path, _LARGEST_DESCRIPTION, "the runner of a bundle").decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{path}: missing or damaged ({error}); the runner of a bundle writes it") from error
     if not isinstance(told, dict) or (told.get("format"), told.get("version")) != (form, _VERSION):
         raise FileFormatError(f"{path}: not a {form}, version {_VERSION}, of a bundle's runner")
@@ -176,24 +179,36 @@ def _description(folder: Path, form: str, backends: Mapping[str, Evidence]) -> d
         raise FileFormatError(f"{path}: ran on {told['backend']!r}; the runner has {', '.join(backends)}")
     if told["backend"] == _BOARD and not {"rockpool", "samna"} <= set(told["versions"]):
         raise FileFormatError(f"{path}: says it ran on a board, but names no version of rockpool and samna")
+    check_probes(told["facts"], folder)
     return told
 
 
 def _arrays(folder: Path, digest: str) -> dict[str, NDArray[Any]]:
     path = folder / ARRAYS
+    content = read_file(path, _LARGEST_RECORDING, "the runner of a bundle")
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise FileFormatError(f"{path}: changed since it was written (SHA-256 differs); copy it again")
     try:
-        if path.stat().st_size > _LARGEST_RECORDING or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            raise FileFormatError(
-                f"{path}: too large, or changed since it was written (SHA-256 differs); copy it again"
-            )
-        with zipfile.ZipFile(path) as packed:
+        with zipfile.ZipFile(io.BytesIO(content)) as packed:
             if sum(one.file_size for one in packed.infolist()) > _LARGEST_RECORDING:
                 raise FileFormatError(f"{path}: more than {_LARGEST_RECORDING} bytes when unpacked")
-        with np.load(path, allow_pickle=False) as stored:
+            for one in packed.infolist():
+                _check_header(packed, one)
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise FileFormatError(f"{path}: missing or damaged ({error})") from error
     wrong = [name for name, values in arrays.items() if values.dtype.kind not in "iu" or values.size == 0]
     if wrong:
         raise FileFormatError(f"{path}: {', '.join(wrong)}: whole numbers are expected")
     return arrays
+
+
+def _check_header(packed: zipfile.ZipFile, one: zipfile.ZipInfo) -> None:
+    """Raises ValueError where an array claims another size than is there; NumPy makes room for what is claimed."""
+    with packed.open(one) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        if file.tell() + math.prod(shape) * dtype.itemsize != one.file_size:
+            raise ValueError(f"{one.filename}: shape {shape} of {dtype} is not what its {one.file_size} bytes hold")

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from neurodeploy.errors import UsageError, unknown_name
+from neurodeploy.plain_yaml import parse_yaml
 
 
 @cache
@@ -45,20 +46,13 @@ def recipe(name: str) -> dict[str, Any]:
 def read_yaml(file: Path, option: str) -> dict[str, Any]:
     """A mapping from a file; raises UsageError naming the option."""
     try:
-        content = parse_yaml(file.read_text(encoding="utf-8"), option) or {}
+        text = file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise UsageError(f"{option}: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
+    content = parse_yaml(text, option)
+    if not isinstance(content, dict | None):
         raise UsageError(f"{option}: a mapping with data, network, train, noise, seed is expected")
-    return content
-
-
-def parse_yaml(text: str, option: str) -> Any:
-    """Plain values, nothing executed; raises UsageError naming the option."""
-    try:
-        return yaml.safe_load(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UsageError(f"{option}: {' '.join(str(error).split())}") from error
+    return content or {}
 
 
 def over(below: dict[Any, Any], above: dict[Any, Any]) -> dict[Any, Any]:
@@ -70,13 +64,13 @@ def over(below: dict[Any, Any], above: dict[Any, Any]) -> dict[Any, Any]:
     return joined
 
 
-def put(content: dict[str, Any], name: str, value: Any) -> None:
-    """Sets an entry by its dotted name; raises UsageError where a part of it is no section."""
+def put(content: dict[str, Any], name: str, value: Any, option: str) -> None:
+    """Sets an entry by its dotted name; raises UsageError, which begins with `option`, where a part is no section."""
     *sections, last = name.split(".")
     for section in sections:
         inner = content.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise UsageError(f"{name}: {section} is not a section")
+            raise UsageError(f"{option}: {section} is not a section, --set or --config makes it {inner!r}")
         content = inner
     content[last] = value
 

@@ -88,7 +88,6 @@ def test_a_value_may_be_any_yaml_even_with_an_equals_sign() -> None:
         ("data.nme=x", "data.nme: unknown, known are name, root, download, classes, validation"),
         ("train.epoch=1", "train.epoch: unknown, known are epochs, batch_size, optimizer, momentum, learning_rate"),
         ("model.x=1", "model: unknown, known are data, network, train, noise, seed"),
-        ("=1", ": unknown, known are data"),
     ],
 )
 def test_an_unknown_entry_is_named_with_the_known_ones(setting: str, known: str) -> None:
@@ -193,15 +192,53 @@ def test_numbers_that_are_not_finite_are_refused(name: str, value: str) -> None:
         load_config(None, [f"{name}={value}"])
 
 
-@pytest.mark.parametrize("setting", ["train.epochs", "", "5"])
+@pytest.mark.parametrize("setting", ["train.epochs", "", "5", "=5", ".a=5", "train.=5", "train..epochs=5"])
 def test_a_setting_without_a_value_is_refused(setting: str) -> None:
     with pytest.raises(UsageError, match="NAME=VALUE is expected, as in"):
         load_config(None, [setting])
 
 
 def test_a_value_is_not_a_section() -> None:
-    with pytest.raises(UsageError, match=r"^seed\.a: seed is not a section"):
+    with pytest.raises(UsageError, match=r"^--set seed\.a=2: seed is not a section"):
         load_config(None, ["seed=1", "seed.a=2"])
+    with pytest.raises(UsageError, match=r"^data\.name=digits: data is not a section, --set or --config makes it None"):
+        load_config(None, ["data=null"], {"data.name": "digits"})
+
+
+@pytest.mark.parametrize(
+    ("text", "key"), [("seed: 1\nseed: 2", "seed"), ("train:\n  epochs: 1\n  lr: 2\n  epochs: 3", "epochs")]
+)
+def test_a_key_that_stands_twice_is_refused(file: Path, text: str, key: str) -> None:
+    file.write_text(text)
+    with pytest.raises(UsageError, match=f"^--config {file}: '{key}' stands twice.*line"):
+        load_config(file, [])
+    with pytest.raises(UsageError, match="'a' stands twice"):
+        load_config(None, ["train={a: 1, a: 2}"])
+
+
+def test_an_anchor_may_be_laid_under_a_section(file: Path) -> None:
+    file.write_text("train: &base {epochs: 3}\nnetwork: {<<: {depth: 2}, depth: 1}\n")
+    assert load_config(file, []).network.depth == 1
+
+
+@pytest.mark.parametrize("text", ["[]", "0", "false", "''"])
+def test_a_file_that_is_no_mapping_is_refused(file: Path, text: str) -> None:
+    file.write_text(text)
+    with pytest.raises(UsageError, match="a mapping with data"):
+        load_config(file, [])
+
+
+@pytest.mark.parametrize("setting", ["network.channels=[4, {}]", "network.hidden=[{}]", "network.stem={}"])
+def test_layers_have_a_size_that_a_machine_holds(setting: str) -> None:
+    load_config(None, [setting.format(2**16)])
+    with pytest.raises(UsageError, match="less than or equal to 65536"):
+        load_config(None, [setting.format(2**16 + 1)])
+
+
+def test_threads_have_a_limit() -> None:
+    assert load_config(None, ["train.threads=1024"]).train.threads == 1024
+    with pytest.raises(UsageError, match="less than or equal to 1024"):
+        load_config(None, ["train.threads=1025"])
 
 
 BAD_YAML = [

@@ -24,7 +24,7 @@ from neurodeploy.cli import (
     population,
 )
 from neurodeploy.cli.command import Command
-from neurodeploy.cli.console import fail, set_verbosity, show_tracebacks
+from neurodeploy.cli.console import fail, give_up_output, set_verbosity, show_tracebacks
 from neurodeploy.errors import NeurodeployError
 
 # typer has carried click inside itself since 0.29: its exception types are reached by what both versions export.
@@ -80,6 +80,7 @@ def main() -> None:
     """Runs the command line and exits with its code."""
     try:
         code = app(standalone_mode=False, prog_name="neurodeploy")
+        sys.stdout.flush()
     except NeurodeployError as error:
         fail(str(error), error.exit_code)
     except typer.Abort:
@@ -93,5 +94,15 @@ def main() -> None:
         command = context.command_path if context else "neurodeploy"
         fail(f"{message} (see `{command} --help`)" if isinstance(error, _WrongUsage) else message, 2)
     except BrokenPipeError:
+        give_up_output()
         sys.exit(1)
+    except OSError as error:  # of no file that a command reads or writes by name
+        give_up_output()
+        where = error.filename or "standard output, or a file that is written"
+        fail(f"{where}: {error.strerror or error}", 1)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):  # torch's way to say it
+            raise
+        reason = " ".join(str(error).split())[:200] or "no more is there"
+        fail(f"not enough memory ({reason}): take fewer samples, or smaller batches or layers", 1)
     sys.exit(code if isinstance(code, int) else 0)

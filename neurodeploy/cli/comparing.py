@@ -11,6 +11,7 @@ from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, progress_bar, say
 from neurodeploy.errors import NeurodeployError, UsageError
+from neurodeploy.files import PAGE, check_output
 
 if TYPE_CHECKING:
     from neurodeploy.compare.result import LayerResult, SideComparison
@@ -62,6 +63,7 @@ def compare(
         )
     if data_root is not None and data is None:
         raise UsageError("--data-root: of which data set? name it with --data")
+    check_output("--html", html, PAGE, (path, data))
     own = known_encoding(encoding)
     request = Request(
         path, first, second, target, chip, data, data_root, samples, teacher_forced, explain, steps, input_bits, own

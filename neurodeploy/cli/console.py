@@ -15,7 +15,10 @@ from typing import Any, NoReturn
 import typer
 
 from neurodeploy.errors import NeurodeployError
+from neurodeploy.files import replaced
 
+LARGEST_SEED = 2**63 - 1
+"""What a study's file can hold."""
 _settings = {"tracebacks": False, "verbosity": 0}
 
 
@@ -45,6 +48,15 @@ def fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def give_up_output() -> None:
+    """Where standard output cannot be written, drops what is left for it, lest Python fails on it at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError), open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
 def say(message: str) -> None:
     """A line on standard error, unless quiet."""
     if not quiet():
@@ -69,16 +81,11 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file under another name and renames it; raises NeurodeployError where the disk fails."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with replaced(path) as partial:
+            partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise NeurodeployError(f"{path}: {error}; the file is as it was before") from error
-    finally:
-        with suppress(OSError):  # where the folder is none, there is nothing to take away
-            partial.unlink(missing_ok=True)
 
 
 @contextmanager

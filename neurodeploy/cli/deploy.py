@@ -11,8 +11,9 @@ import typer
 
 from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
-from neurodeploy.cli.console import print_json, print_table, say, write_text
-from neurodeploy.errors import NeurodeployError, UsageError
+from neurodeploy.cli.console import LARGEST_SEED, print_json, print_table, say, write_text
+from neurodeploy.errors import NeurodeployError, UsageError, unknown_name
+from neurodeploy.files import PROOF, check_output
 
 if TYPE_CHECKING:
     from neurodeploy.importing.loading import Encoding
@@ -38,23 +39,32 @@ def export(
         None, "--virtual-chip", min=0, help="Export this virtual chip's own numbers; its noise by --with."
     ),
     noise: list[str] = typer.Option([], "--with", help="Of --virtual-chip: mismatch=0.2, a preset; repeatable."),
-    seed: int = typer.Option(0, "--seed", min=0, help="Of --virtual-chip, as in `sweep`."),
+    seed: int = typer.Option(
+        None, "--seed", min=0, max=LARGEST_SEED, help="Of --virtual-chip, as in `sweep`; 0 by default."
+    ),
     allow_dead: bool = typer.Option(False, "--allow-dead", help="Xylo, DYNAP-SE2: silent or saturated layers, too."),
     search_scales: bool = SEARCH_SCALES,
     as_json: bool = AS_JSON,
 ) -> None:
     """Quantise a network and write an artifact folder; the vendor's package need not be installed."""
     from neurodeploy.deployment import AsChip, export_model
+    from neurodeploy.export import targets
+    from neurodeploy.hw_models.xylo import XYLO_CHIPS
     from neurodeploy.snn.model_file import load_model
     from neurodeploy.sweep.plan import parse_noise
 
-    if noise and virtual_chip is None:
-        raise UsageError("--with: is for --virtual-chip, the number of the chip that is exported")
+    if virtual_chip is None and (noise or seed is not None):
+        option = "--with" if noise else "--seed"
+        raise UsageError(f"{option}: is for --virtual-chip, the number of the chip that is exported")
     if bundle and virtual_chip is not None:
         raise UsageError("--bundle: takes the nominal network to a chip, which has a mismatch of its own")
-    as_chip = None if virtual_chip is None else AsChip(parse_noise(noise), virtual_chip, seed)
-    folder = output or model.with_name(f"{model.stem}-{target}")
+    as_chip = None if virtual_chip is None else AsChip(parse_noise(noise), virtual_chip, seed or 0)
+    typed = target
     target, chosen = xylo.named(target, chip)
+    known = (*targets(), xylo.NAME, *XYLO_CHIPS, dynapse2.NAME)
+    if target not in known:
+        raise unknown_name("target", target, known)
+    folder = output if output is not None else model.parent / f"{model.stem}-{typed}"
     if bits is not None:
         chip = _with_bits(chip, target, bits)
     if search_scales:
@@ -118,6 +128,7 @@ def run(
     from neurodeploy.proof import prove, test_inputs
 
     how = known_encoding(encoding)
+    check_output("-o", output, PROOF, (artifact, profile, data))
     if temperature is not None and profile is None:
         raise UsageError("--temperature: is that of the chip of --profile; name its folder")
     if xylo.is_artifact(artifact):
@@ -130,7 +141,14 @@ def run(
             raise UsageError("--profile: a DYNAP-SE2 artifact has no calibration")
         dynapse2.run_dynapse2(artifact, backend, samples, output, as_json, data, data_root)
         return
+    if data is None and (data_root is not None or encoding != "direct"):
+        option = "--encoding" if data_root is None else "--data-root"
+        raise UsageError(f"{option}: of which data set? name it with --data")
     loaded = load_program(artifact, steps, input_bits)
+    if loaded.artifact is not None and encoding != "direct":
+        raise UsageError(
+            "--encoding: only for .net files; an artifact takes samples as its network was trained on them"
+        )
     for warning in loaded.warnings:
         say(f"warning: {warning}")
     if profile is not None:

@@ -9,6 +9,7 @@ import typer
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, say
 from neurodeploy.errors import UsageError
+from neurodeploy.files import MODEL, check_output
 
 
 def import_network(
@@ -34,12 +35,13 @@ def import_network(
     if graph.suffix == NET_SUFFIX:
         raise UsageError(f"{graph}: .net files need no import: neurodeploy run {graph} --steps …")
     how = known_encoding(encoding)
+    place = output if output is not None else graph.with_suffix(".pt") if graph.name else graph
+    check_output("-o", place, MODEL, (graph, data))
     imported = read_nir(
         graph, dt=dt, discretisation=discretisation, steps=steps, input_scale=input_scale, input_bits=input_bits
     )
     for note in imported.notes:
         say(f"{graph}: {note}")
-    place = output or graph.with_suffix(".pt")
     model, network = make_imported(imported, str(graph.name), data, data_root, how, samples)
     save_model(model, place)
     nodes = [

@@ -10,7 +10,7 @@ import typer
 
 from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
-from neurodeploy.cli.console import print_json, print_table, progress_bar, say
+from neurodeploy.cli.console import LARGEST_SEED, print_json, print_table, progress_bar, say
 from neurodeploy.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ DATA = typer.Option(None, "--data", help="For .net files: data set or .npz that 
 STEPS = typer.Option(None, "--steps", min=1, help="For .net files: time steps per sample.")
 INPUT_BITS = typer.Option(None, "--input-bits", min=1, max=8, help="For .net files: 1 for spikes.")
 ENCODING = typer.Option("direct", "--encoding", help="For .net files: direct, rate or latency.")
-SEED = typer.Option(0, "--seed", min=0, help="Of the chips; chip 17 of a seed is always the same chip.")
+SEED = typer.Option(
+    0, "--seed", min=0, max=LARGEST_SEED, help="Of the chips; chip 17 of a seed is always the same chip."
+)
 CALIBRATED = typer.Option(
     None, "--calibrated", metavar="LEVEL", help="Calibrate every chip first: 4, 1-5 (see `calibrate`)."
 )

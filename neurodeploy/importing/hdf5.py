@@ -30,6 +30,7 @@ _LONGEST_NAME = 200
 _MOST_DIMENSIONS = 8
 _MOST_TEXTS = 200_000  # edges of a graph are pairs of texts
 _LONGEST_TEXT = 4096
+_KEPT = 8  # bytes of a number once it is in a network
 _SHUFFLE, _DEFLATE, _FLETCHER = 2, 1, 3  # HDF5's numbers of filters, in the order in which they are allowed
 _ORDER = (_SHUFFLE, _DEFLATE, _FLETCHER)
 
@@ -40,7 +41,7 @@ class Limits:
 
     Attributes:
         file_bytes: of the file itself.
-        array_bytes: of all arrays together, unpacked.
+        array_bytes: of all arrays together, unpacked, with at least 8 bytes a value, as networks keep them.
         objects: groups and datasets.
     """
 
@@ -143,7 +144,7 @@ def _examine_dataset(walk: _Walk, dataset: h5py.Dataset, where: str) -> None:
     if text is not None and (count > _MOST_TEXTS or (text.length or 0) > _LONGEST_TEXT):
         raise walk.refuse(where, f"{count} texts; at most {_MOST_TEXTS} of up to {_LONGEST_TEXT} characters are read")
     size = count * dataset.dtype.itemsize
-    walk.bytes += size
+    walk.bytes += count * max(dataset.dtype.itemsize, _KEPT)
     if walk.bytes > walk.limits.array_bytes:
         raise walk.refuse(where, f"{dataset.shape} brings the arrays above {walk.limits.array_bytes} bytes")
     filters = [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]

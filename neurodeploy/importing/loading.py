@@ -21,6 +21,7 @@ from neurodeploy.ir.artifact import Artifact, is_artifact, load_artifact
 from neurodeploy.ir.program import Program
 
 NET_SUFFIX = ".net"
+_MOST_RANDOM = 2**31  # values of a byte
 Encoding = Literal["direct", "rate", "latency"]
 
 
@@ -73,9 +74,15 @@ def known_encoding(name: str) -> Encoding:
 
 
 def random_inputs(program: Program, samples: int, seed: int = 0) -> NDArray[np.uint8]:
-    """(T, B, *shape) integers, every value of the input's bits as likely as any other."""
+    """(T, B, *shape) integers, every value of the input's bits as likely as any other.
+
+    Raises:
+        UsageError: for more values than a machine holds.
+    """
     generator = np.random.Generator(stream("random inputs", seed))
     shape = (program.steps, samples, *program.input.shape)
+    if math.prod(shape) > _MOST_RANDOM:
+        raise UsageError(f"--samples {samples}: inputs of shape {shape}; at most {_MOST_RANDOM} values are drawn")
     return generator.integers(0, 2**program.input.bits, shape, dtype=np.uint8)
 
 

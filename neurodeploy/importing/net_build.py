@@ -15,6 +15,7 @@ from neurodeploy.ir.synapses import ConvSynapses, DenseSynapses, Synapses
 
 BIAS_EXPONENT = 6  # netx's own: biases are in weight units
 _CONV_WEIGHTS = (-256, 255)
+_MOST_WEIGHTS = 2**27  # of a matrix, 1 GiB
 
 
 def input_layer(reader: Reader, shape: Shape, bits: int) -> Layer:
@@ -33,6 +34,10 @@ def input_layer(reader: Reader, shape: Shape, bits: int) -> Layer:
         kernel = frozen_ints(np.full((shape[0], 1, 1, 1), weight))
         synapses = ConvSynapses("input0", INPUT, kernel, groups=shape[0])
     elif len(shape) == 1:
+        if shape[0] ** 2 > _MOST_WEIGHTS:
+            raise UsageError(
+                f"shape {shape}: {shape[0]} x {shape[0]} weights of the input; at most {_MOST_WEIGHTS} are kept"
+            )
         synapses = DenseSynapses("input0", INPUT, frozen_ints(weight * np.eye(shape[0], dtype=np.int64)))
     else:
         raise UsageError(f"shape {shape}: (channels, height, width) or (n,) is expected where the input has neurons")

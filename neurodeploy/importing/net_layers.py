@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from neurodeploy.ir.arrays import IntArray, Shape, frozen_ints
 from neurodeploy.ir.program import DECAY_ONE
 from neurodeploy.ir.synapses import DELAY_MAX
 
+MOST_NEURONS = 2**24
+"""Of a layer; a Loihi 2 has 2**20."""
 BIAS_MOST = 2**15 - 1  # lava-nc keeps the mantissa in 16 bits, beyond which it wraps
 _LARGEST = 2**31 - 1
 _NEURONS = ("CUBA", "LOIHI")
@@ -94,7 +97,10 @@ class Reader:
         values = self.integers("shape", 1, _LARGEST)
         if values.ndim != 1 or not 1 <= len(values) <= 3:
             raise UsageError(f"shape {values.tolist()}: 1 to 3 numbers are expected")
-        return tuple(int(value) for value in values)
+        shape = tuple(int(value) for value in values)
+        if math.prod(shape) > MOST_NEURONS:
+            raise UsageError(f"shape {shape}: {math.prod(shape)} neurons; at most {MOST_NEURONS} are read")
+        return shape
 
     def pair(self, key: str, low: int) -> tuple[int, int]:
         """(vertical, horizontal), from one number or two."""

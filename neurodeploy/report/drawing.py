@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 import vl_convert
+
+from neurodeploy.files import replaced
 
 VEGA_LITE = alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
 PNG_SCALE = 2.0
@@ -174,12 +175,8 @@ def png_of(spec: Mapping[str, Any]) -> bytes:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Writes to a temporary name beside `path` and renames."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replaced(path) as partial:
+        partial.write_bytes(content)
 
 
 def colours(count: int) -> list[str]:

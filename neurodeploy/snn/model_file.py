@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import math
 import pickle
 import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from neurodeploy.config import ExperimentConfig, parse_config
 from neurodeploy.data.dataset import DataSet, Split
 from neurodeploy.errors import FileFormatError, NeurodeployError, UsageError
+from neurodeploy.files import MODEL_FORMAT, replaced
 from neurodeploy.ir.network import Network
 from neurodeploy.ir.nodes import Input
 from neurodeploy.snn.graph_file import decode_graph, encode_graph
@@ -23,7 +25,9 @@ from neurodeploy.snn.networks import build
 from neurodeploy.snn.spiking_network import SpikingNetwork
 from neurodeploy.snn.trained_scales import TrainedScales, decode_scales, encode_scales
 
-FORMAT = "neurodeploy-model"
+FORMAT = MODEL_FORMAT
+_ENTRIES = {"format", "version", "config", "input", "classes", "state", "graph", "metrics", "history", "scales"}
+_ENTRIES |= {"temporal", "samples"}
 VERSION = 2  # 1 knew no samples that change over time
 _CALIBRATION_SAMPLES = 128  # training images kept in the file, on which scales are chosen at export
 _GOLDEN_SAMPLES = 32  # test images kept in the file, on which exports are proved
@@ -91,15 +95,11 @@ def save_model(model: Model, path: Path) -> None:
             )
         },
     }
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, partial)
-        partial.replace(path)
+        with replaced(path) as partial:
+            torch.save(content, partial)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         raise NeurodeployError(f"{path}: {error}; the file is as it was before") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_model(path: Path) -> Model:
@@ -121,6 +121,7 @@ def read_tensors(path: Path) -> Any:
     Raises:
         FileFormatError: where the file is damaged or holds other objects.
     """
+    _check_unpacked(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about foreign pickles, which are refused
@@ -133,6 +134,18 @@ def read_tensors(path: Path) -> Any:
     except Exception as error:  # a damaged file makes torch's reader raise any kind
         reason = " ".join(str(error).split())[:200]
         raise FileFormatError(f"{path}: damaged, truncated or not a model file ({reason})") from error
+
+
+def _check_unpacked(path: Path) -> None:
+    """Whether a file unpacks to no more than it is: torch stores without compression, each part once."""
+    try:
+        with zipfile.ZipFile(path) as packed:
+            parts = packed.infolist()
+        largest = path.stat().st_size
+    except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile):
+        return  # no archive: torch says what is wrong with it
+    if any(part.compress_type != zipfile.ZIP_STORED for part in parts) or sum(p.file_size for p in parts) > largest:
+        raise FileFormatError(f"{path}: unpacks to more than it is, which no file of ours does; nothing was read")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -159,6 +172,9 @@ def _is_hdf5(path: Path) -> bool:
 
 
 def _decode(content: dict[str, Any]) -> Model:
+    unknown = sorted(str(name) for name in content.keys() - _ENTRIES)
+    if unknown:
+        raise ValueError(f"unknown entries: {', '.join(unknown)}")
     config = parse_config(content["config"])
     source = content["input"]
     input_node = Input(tuple(int(size) for size in source["shape"]), float(source["scale"]), int(source["bits"]))
@@ -181,12 +197,23 @@ def _decode(content: dict[str, Any]) -> Model:
         network,
         config,
         classes,
-        dict(content["metrics"]),
+        _plain(dict(content["metrics"]), "metrics"),
         [dict(row) for row in content["history"]],
         Split(samples["calibration"].astype(np.uint8), labels["calibration"].astype(np.int64), temporal),
         Split(samples["golden"].astype(np.uint8), labels["golden"].astype(np.int64), temporal),
         decode_scales(content["scales"], network) if "scales" in content else None,
     )
+
+
+def _plain(value: Any, name: str) -> Any:
+    """Values as JSON has them; raises ValueError for others, and for numbers that are not finite."""
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: _plain(inner, f"{name}.{key}") for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, name) for inner in value]
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ValueError(f"{name}={str(value)[:80]}: texts and finite numbers are expected")
 
 
 def _encode_network(network: SpikingNetwork | Network) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -74,11 +75,14 @@ def train(
     check_potential_layers(config.train, network)
     loggers = make_loggers(config, folder)
     last = folder / checkpoints.LAST
-    if resume:
-        checkpoints.check_resumable(last, config, network, len(data.train))
-    else:
-        checkpoints.remove_checkpoints(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if resume:
+            checkpoints.check_resumable(last, config, network, len(data.train))
+        else:
+            checkpoints.remove_checkpoints(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"-o: checkpoints go to {folder}: {error.strerror or error}; name another file") from error
     interruption = Interruption(folder)
     callbacks: list[pl.Callback] = [
         EpochLog(folder),
@@ -181,6 +185,9 @@ def _make_trainer(config: TrainConfig, callbacks: list[pl.Callback], loggers: li
         raise UsageError(
             f"train.accelerator={config.accelerator}, train.devices={config.devices}: {' '.join(str(error).split())}"
         ) from error
+    cores = os.cpu_count() or 1
+    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
+        raise UsageError(f"train.devices={config.devices}: one process for each, and there are {cores} CPU cores here")
     if config.precision == "16" and trainer.strategy.root_device.type == "cpu":
         raise UsageError("train.precision=16: half precision needs a GPU; bf16 and 32 are for CPUs as well")
     return trainer

@@ -161,3 +161,16 @@ def test_the_listing_is_sorted_by_when_a_noise_is_drawn() -> None:
     exported = {row["noise"] for row in rows if row["exported"] == "with the chip"}
     assert exported == {name for name, term in NOISE_TERMS.items() if term.where == "program"}
     assert "stuck_neurons" not in exported
+
+
+@pytest.mark.parametrize("layers", [[[1]], [1], 5, None, {"a": 1}, ("a", None)])
+def test_layers_are_names(layers: Any) -> None:
+    with pytest.raises(UsageError, match=r"noise option layers=.*: names of layers are expected"):
+        NoiseModel(layers=layers)
+
+
+@pytest.mark.parametrize("name", ["mismatch", "temperature_tau", "age"])
+@pytest.mark.parametrize("value", ["1", [1], None, True, 10**400])
+def test_levels_and_options_are_numbers(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"{name}="):
+        NoiseModel(**{name: value})

@@ -219,6 +219,14 @@ def test_limits_hold_at_them_and_not_one_past_them(tmp_path: Path) -> None:
             read_tree(tmp_path / "x", past)
 
 
+def test_values_count_as_networks_keep_them(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x", "w") as file:
+        file.create_dataset("w", data=np.zeros(100, dtype=np.int8), compression="gzip")
+    assert set(read_tree(tmp_path / "x", Limits(array_bytes=800))) == {"w"}
+    with pytest.raises(FileFormatError, match="above 799 bytes"):
+        read_tree(tmp_path / "x", Limits(array_bytes=799))
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_file_is_one_clear_error(share: float, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x", "w") as file:

@@ -343,3 +343,18 @@ def test_dense_weights_that_netx_changes(given: list[list[int]], wanted: list[li
     (loaded,) = load_dense((weight,))
     np.testing.assert_array_equal(loaded.weight * 2.0**loaded.exponent, wanted)
     assert loaded.changed(weight) == np.count_nonzero(weight != np.array(wanted))
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [
+        ((2**31 - 1,), "2147483647 neurons; at most 16777216"),
+        ((1, 2**20, 2**20), "1099511627776 neurons; at most 16777216"),
+        ((1, 1, 2**24 + 1), "16777217 neurons"),
+        ((30000,), "30000 x 30000 weights of the input; at most 134217728"),
+        ((11586,), "11586 x 11586 weights"),
+    ],
+)
+def test_a_small_file_that_claims_a_large_network_is_refused(shape: tuple[int, ...], says: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=says):
+        read_net(write_net(tmp_path / "x.net", put_in(*shape, neuron=cuba()), dense([[1]], cuba())), 4)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -174,6 +176,10 @@ def test_what_comes_back_is_not_trusted(artifact: XyloArtifact, runner: Any, tmp
         {"backend": "board", "versions": {}},
         {"versions": []},
         {"date": 3},
+        {"facts": {"probes": [1]}},
+        {"facts": {"probes": {"a": {"b": "x"}}}},
+        {"facts": {"probes": {"a": {"b": True}}}},
+        {"facts": {"probes": {"a": {"b": 10**400}}}},
     ):
         hostile(place, good | change, arrays)
         with pytest.raises(FileFormatError):
@@ -196,8 +202,41 @@ def test_what_comes_back_is_not_trusted(artifact: XyloArtifact, runner: Any, tmp
     hostile(place, good | {"network_hash": "0" * 64}, arrays)
     with pytest.raises(UsageError, match="another network ran"):
         board.import_run(place, artifact)
-    with pytest.raises(FileFormatError, match="missing or damaged"):
+    with pytest.raises(FileFormatError, match="missing, or not a file"):
         board.import_run(tmp_path / "nothing", artifact)
+    for damage in (broken_stream, claims_more, odd_method):
+        hostile(place, good, arrays)
+        damage(place / "result.npz")
+        described = good | {"sha256": hashlib.sha256((place / "result.npz").read_bytes()).hexdigest()}
+        (place / "result.json").write_text(json.dumps(described), encoding="utf-8")
+        with pytest.raises(FileFormatError, match=r"result\.npz: missing or damaged"):
+            board.import_run(place, artifact)
+
+
+def broken_stream(path: Path) -> None:
+    """Bits of the packed values are others."""
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as packed:
+        start = max(packed.infolist(), key=lambda one: one.compress_size).header_offset + 60
+    content[start : start + 40] = bytes(40)
+    path.write_bytes(bytes(content))
+
+
+def claims_more(path: Path) -> None:
+    """An array of 8 TB by its header."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<i8", "fortran_order": False, "shape": (10**12,)})
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("events.npy", header.getvalue())
+
+
+def odd_method(path: Path) -> None:
+    """A method of packing that Python does not know."""
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as packed:
+        directory = packed.start_dir
+    content[directory + 10] = content[8] = 99
+    path.write_bytes(bytes(content))
 
 
 def test_the_commands(artifact: XyloArtifact, runner: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
