@@ -7,8 +7,9 @@ import pkgutil
 from functools import cache
 from types import MappingProxyType
 
-from neurodeploy.errors import unknown_name
+from neurodeploy.errors import UsageError, unknown_name
 from neurodeploy.export.target import Target
+from neurodeploy.hw_models.xylo import XYLO_CHIPS
 
 _NOT_TARGETS = (  # import a vendor's package at the top: loaded when a target runs
     "dynapse2_bundle_run",
@@ -25,6 +26,7 @@ _NOT_TARGETS = (  # import a vendor's package at the top: loaded when a target r
     "samna_runner",
     "xylo_bundle_run",
 )
+_NO_PROGRAMS = ("dynapse2", "xylo", *XYLO_CHIPS)  # `--target` takes these too, through folders of their own
 
 
 @cache
@@ -41,7 +43,9 @@ def targets() -> MappingProxyType[str, Target]:
 
 
 def target(name: str) -> Target:
-    """The target of that name; raises UsageError naming the nearest known ones."""
+    """The target of that name; raises UsageError naming the nearest known ones, as they are typed."""
+    if name in _NO_PROGRAMS:
+        raise UsageError(f"target {name}: its networks are no Programs, which are asked for here")
     if name not in targets():
-        raise unknown_name("target", name, targets())
+        raise unknown_name("target", name, (*targets(), *_NO_PROGRAMS))
     return targets()[name]

@@ -12,7 +12,7 @@ import typer
 from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import LARGEST_SEED, print_json, print_table, say, write_text
-from neurodeploy.errors import NeurodeployError, UsageError, unknown_name
+from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.files import PROOF, check_output
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def export(
 ) -> None:
     """Quantise a network and write an artifact folder; the vendor's package need not be installed."""
     from neurodeploy.deployment import AsChip, export_model
-    from neurodeploy.export import targets
-    from neurodeploy.hw_models.xylo import XYLO_CHIPS
+    from neurodeploy.export import target as find_target
     from neurodeploy.snn.model_file import load_model
     from neurodeploy.sweep.plan import parse_noise
 
@@ -61,9 +60,8 @@ def export(
     as_chip = None if virtual_chip is None else AsChip(parse_noise(noise), virtual_chip, seed or 0)
     typed = target
     target, chosen = xylo.named(target, chip)
-    known = (*targets(), xylo.NAME, *XYLO_CHIPS, dynapse2.NAME)
-    if target not in known:
-        raise unknown_name("target", target, known)
+    if target not in (xylo.NAME, dynapse2.NAME):
+        find_target(target)
     folder = output if output is not None else model.parent / f"{model.stem}-{typed}"
     if bits is not None:
         chip = _with_bits(chip, target, bits)

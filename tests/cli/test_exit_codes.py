@@ -35,7 +35,10 @@ def complains(outcome: Any, code: int, *said: str) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("export MODEL --target lavva", "unknown target 'lavva': did you mean lava? known: lava, nir, rockpool"),
+        (
+            "export MODEL --target lavva",
+            "unknown target 'lavva': did you mean lava? known: dynapse2, lava, nir, rockpool, xylo",
+        ),
         ("inspect MODEL --target rokpool", "unknown target 'rokpool': did you mean rockpool?"),
         ("export MODEL --target lava --chip loihi3", "unknown chip 'loihi3': did you mean loihi2 or loihi1?"),
         ("run ARTIFACT --backend engin", "unknown backend 'engin': did you mean engine or nir?"),

@@ -121,6 +121,19 @@ def test_a_name_that_no_file_can_have_is_one_line(run: Run, model_file: Path) ->
         assert "File name too long" in done.err or "not an artifact" in done.err
 
 
+def test_a_training_that_cannot_store_or_run_is_refused_before_it(
+    run: Run, model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused(run, "Not a directory; name another file", "train", "--epochs", "1", "-o", model_file / "x.pt")
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    words = ("train", "--epochs", "1", "-o", model_file.parent / "new.pt", "--set", "train.accelerator=cpu", "--set")
+    refused(run, "train.devices=3: one process for each, and there are 2 CPU cores here", *words, "train.devices=3")
+
+
+def test_where_deploy_goes_is_named_as_typed(run: Run, artifact: Path) -> None:
+    refused(run, "known: dynapse2, loihi2, xylo-a2, xylo-a3, xylo-imu", "deploy", artifact, "--target", "a/b")
+
+
 def test_a_seed_that_a_study_cannot_hold_is_refused(run: Run, model_file: Path) -> None:
     refused(run, "--seed", "sweep", model_file, "--seed", str(2**63))
 
