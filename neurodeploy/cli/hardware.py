@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import typer
 from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, say
-from neurodeploy.errors import NeurodeployError
+from neurodeploy.errors import NeurodeployError, UsageError
 
 if TYPE_CHECKING:
     from neurodeploy.hardware_run import ImportedRun
@@ -35,13 +36,15 @@ def deploy(
     from neurodeploy.hardware_run import deploy as run_on_chip
     from neurodeploy.ir.artifact import load_artifact
 
+    place = output if output is not None else _beside(artifact, target)
+    _check_place(place)
     if xylo.is_target(target) or xylo.is_artifact(artifact):
         found = xylo.deploy_xylo(artifact, target, samples, record, probes, python)
-        _finish(found, output or _beside(artifact, target), as_json)
+        _finish(found, place, as_json)
         return
     if target == dynapse2.NAME or dynapse2.is_artifact(artifact):
         found = dynapse2.deploy_dynapse2(artifact, target, samples, python)
-        _finish(found, output or _beside(artifact, target), as_json)
+        _finish(found, place, as_json)
         return
     given = {
         "--host": host,
@@ -55,7 +58,7 @@ def deploy(
     }
     options = [str(word) for pair in given.items() if pair[1] is not None for word in pair]
     found = run_on_chip(load_artifact(artifact), target, options, python)
-    _finish(found, output or _beside(artifact, target), as_json)
+    _finish(found, place, as_json)
 
 
 def import_run(
@@ -68,6 +71,7 @@ def import_run(
     from neurodeploy.hardware_run import import_run as read_run
     from neurodeploy.ir.artifact import load_artifact
 
+    _check_place(output, folder)
     if xylo.is_artifact(artifact):
         _finish(xylo.import_xylo(folder, artifact), output, as_json)
         return
@@ -78,8 +82,18 @@ def import_run(
 
 
 def _beside(artifact: Path, target: str) -> Path:
-    place = artifact.resolve()  # "." has no name
-    return place.with_name(f"{place.name}-{target}-run")
+    place = Path(os.path.abspath(artifact))  # "." has no name
+    return place.parent / f"{place.name}-{target}-run"
+
+
+def _check_place(output: Path, source: Path | None = None) -> None:
+    """Before the work: raises UsageError where the run folder may not be written, or is the one that is read."""
+    from neurodeploy.folders import check_replaceable
+    from neurodeploy.recorded_run import KIND
+
+    check_replaceable(output, KIND)
+    if source is not None and output.resolve() == source.resolve():
+        raise UsageError(f"-o {output}: is what is read; name another folder")
 
 
 def _finish(found: ImportedRun, output: Path, as_json: bool) -> None:

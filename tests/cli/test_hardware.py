@@ -121,3 +121,17 @@ def test_import_run_refuses_what_it_cannot_trust(run: Run, artifact: Path, tmp_p
     assert run("import-run", artifact, "--artifact", artifact, "-o", tmp_path / "run").code == 2
     assert run("import-run", tmp_path / "nowhere", "--artifact", artifact, "-o", tmp_path / "run").code == 2
     assert not (tmp_path / "run").exists()
+
+
+def test_the_run_that_is_read_is_not_written_over(run: Run, artifact: Path, tmp_path: Path) -> None:
+    runner_wrote(tmp_path / "back", load_artifact(artifact), "loihi2")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "back").iterdir()}
+    words = ("import-run", tmp_path / "back", "--artifact", artifact, "-o")
+    assert "is what is read" in run(*words, tmp_path / "back").err
+    assert run(*words, tmp_path / "run").code == 0
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    done = run(*words, tmp_path / "run")
+    assert (done.code, "not part of a run: notes.txt" in done.err) == (2, True)
+    done = run("deploy", artifact, "--target", "loihi2", "-o", tmp_path / "run")
+    assert (done.code, "not part of a run: notes.txt" in done.err) == (2, True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "back").iterdir()} == before
