@@ -82,7 +82,9 @@ def random_inputs(program: Program, samples: int, seed: int = 0) -> NDArray[np.u
     generator = np.random.Generator(stream("random inputs", seed))
     shape = (program.steps, samples, *program.input.shape)
     if math.prod(shape) > _MOST_RANDOM:
-        raise UsageError(f"--samples {samples}: inputs of shape {shape}; at most {_MOST_RANDOM} values are drawn")
+        raise UsageError(
+            f"--samples {samples}: inputs of shape {shape} (steps, samples, …); at most {_MOST_RANDOM} values are drawn"
+        )
     return generator.integers(0, 2**program.input.bits, shape, dtype=np.uint8)
 
 

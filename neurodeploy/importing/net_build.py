@@ -15,7 +15,7 @@ from neurodeploy.ir.synapses import ConvSynapses, DenseSynapses, Synapses
 
 BIAS_EXPONENT = 6  # netx's own: biases are in weight units
 _CONV_WEIGHTS = (-256, 255)
-_MOST_WEIGHTS = 2**27  # of a matrix, 1 GiB
+_MOST_WEIGHTS = 2**25  # of a matrix, 256 MiB
 
 
 def input_layer(reader: Reader, shape: Shape, bits: int) -> Layer:

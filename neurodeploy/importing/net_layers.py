@@ -16,8 +16,8 @@ from neurodeploy.ir.arrays import IntArray, Shape, frozen_ints
 from neurodeploy.ir.program import DECAY_ONE
 from neurodeploy.ir.synapses import DELAY_MAX
 
-MOST_NEURONS = 2**24
-"""Of a layer; a Loihi 2 has 2**20."""
+MOST_NEURONS = 2**22
+"""Of a layer; a Loihi 2 has 2**20 in all."""
 BIAS_MOST = 2**15 - 1  # lava-nc keeps the mantissa in 16 bits, beyond which it wraps
 _LARGEST = 2**31 - 1
 _NEURONS = ("CUBA", "LOIHI")

@@ -152,3 +152,10 @@ def test_noise_sweeps_over_net_files(net: Path, tmp_path: Path) -> None:
         assert rows["accuracy_mean"].iloc[0] == pytest.approx(right.mean())
         assert rows["accuracy_sd"].iloc[0] == 0
         assert rows["accuracy_sd"].iloc[1] > 0
+
+
+def test_as_many_random_values_as_a_machine_holds(tmp_path: Path) -> None:
+    program = load_program(write_net(tmp_path / "x.net", dense([[1, 2]], cuba())), 2, 1).program
+    assert random_inputs(program, 3).shape == (2, 3, 2)
+    with pytest.raises(UsageError, match=r"--samples 536870913: inputs of shape \(2, 536870913, 2\)"):
+        random_inputs(program, 2**29 + 1)

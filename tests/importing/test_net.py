@@ -348,13 +348,20 @@ def test_dense_weights_that_netx_changes(given: list[list[int]], wanted: list[li
 @pytest.mark.parametrize(
     ("shape", "says"),
     [
-        ((2**31 - 1,), "2147483647 neurons; at most 16777216"),
-        ((1, 2**20, 2**20), "1099511627776 neurons; at most 16777216"),
-        ((1, 1, 2**24 + 1), "16777217 neurons"),
-        ((30000,), "30000 x 30000 weights of the input; at most 134217728"),
-        ((11586,), "11586 x 11586 weights"),
+        ((2**31 - 1,), "2147483647 neurons; at most 4194304"),
+        ((1, 2**20, 2**20), "1099511627776 neurons; at most 4194304"),
+        ((1, 1, 2**22 + 1), "4194305 neurons"),
+        ((30000,), "30000 x 30000 weights of the input; at most 33554432"),
+        ((5793,), "5793 x 5793 weights"),
     ],
 )
 def test_a_small_file_that_claims_a_large_network_is_refused(shape: tuple[int, ...], says: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=says):
         read_net(write_net(tmp_path / "x.net", put_in(*shape, neuron=cuba()), dense([[1]], cuba())), 4)
+
+
+def test_the_largest_input_with_neurons_is_taken(tmp_path: Path) -> None:
+    layer = read_net(
+        write_net(tmp_path / "x.net", put_in(1, 2**11, 2**11, neuron=cuba()), flatten(2**22)), 1
+    ).program.layers[0]
+    assert layer.shape == (1, 2**11, 2**11)

@@ -18,6 +18,7 @@ from neurodeploy.config import DataConfig, ExperimentConfig, NetworkConfig
 from neurodeploy.data.dataset import DataSet, Split
 from neurodeploy.data.sources import load_data_set
 from neurodeploy.errors import FileFormatError, NeurodeployError
+from neurodeploy.snn.checkpoints import load_checkpoint
 from neurodeploy.snn.model_file import Model, load_model, make_model, save_model
 from neurodeploy.snn.networks import build
 
@@ -245,6 +246,8 @@ def test_a_file_that_unpacks_to_more_than_it_is_is_not_unpacked(
     monkeypatch.setattr(torch, "load", None)
     with pytest.raises(FileFormatError, match="unpacks to more than it is"):
         load_model(path)
+    with pytest.raises(FileFormatError, match=r"--resume: .*unpacks to more than it is"):
+        load_checkpoint(path)
 
 
 def tamper(path: Path, change: Tamper) -> None:
