@@ -210,7 +210,7 @@ def test_what_comes_back_is_not_trusted(artifact: Dynapse2Artifact, tmp_path: Pa
             board.import_run(tmp_path, artifact)
     with pytest.raises(UsageError, match="another network ran"):
         board.import_run(tmp_path, result(artifact, tmp_path, network_hash="0" * 64))
-    with pytest.raises(FileFormatError, match="missing or damaged"):
+    with pytest.raises(FileFormatError, match="missing, or not a file"):
         board.import_run(tmp_path / "nothing", artifact)
 
 
