@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from neurodeploy.export import lava_job
 from neurodeploy.export.lava_weights import SMALLEST_EXPONENT, dense_terms
+from neurodeploy.ir.program import BIAS_MANTISSA as BIAS_MANTISSA
 from neurodeploy.ir.program import (
     DECAY_ONE,
     INPUT,
@@ -22,12 +23,11 @@ from neurodeploy.ir.program import (
     Layer,
     Program,
 )
+from neurodeploy.ir.program import THRESHOLD_MAX as THRESHOLD_MAX
 from neurodeploy.ir.synapses import ConvSynapses, Synapses, extreme_sums
 
-THRESHOLD_MAX = 2**17 - 1
 VOLTAGE_DECAY_MAX = 2**12 - 1
 CURRENT_DECAY = (1, 2**12)  # du of 12 bits, plus the hidden 1
-BIAS_MANTISSA = (-(2**12), 2**12 - 1)
 WEIGHT = (-(2**7), 2**7 - 1)
 INT32_MAX = 2**31 - 1
 

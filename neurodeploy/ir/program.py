@@ -23,6 +23,8 @@ INPUT = "input"
 VOLTAGE_UNIT_BITS = 6  # a weight unit is 64 voltage units, and so is a threshold unit (Lava LIF, fixed point)
 DECAY_ONE = 4096  # a decay of 4096 forgets everything, 0 keeps everything
 STATE_LIMIT = 2**23  # current and voltage registers hold 24 bits with sign
+THRESHOLD_MAX = 2**17 - 1  # what a fixed-point neuron's registers hold (lava-nc 0.10.0, lava/proc/lif/models.py)
+BIAS_MANTISSA = (-(2**12), 2**12 - 1)
 # What every simulator computes exactly, in whatever order and in double precision: sums below 2^53, and currents below
 # 2^41, which a decay multiplies by up to 4096. The widest register that is known, Lava's of 32 bits, is far below.
 SUM_LIMIT = 2**53

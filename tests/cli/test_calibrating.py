@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -165,7 +166,9 @@ def test_wrong_usage_says_what_and_leaves_nothing(
         (expired / path.name).write_bytes(path.read_bytes())
     content = json.loads((expired / FILE).read_text())
     old = {"made": "2025-12-25T00:00:00+00:00", "expires": "2026-01-01T00:00:00+00:00"}
-    (expired / FILE).write_text(json.dumps(content | old))
+    content = {name: value for name, value in (content | old).items() if name != "content_sha256"}
+    seal = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    (expired / FILE).write_text(json.dumps(content | {"content_sha256": seal}))
     names = {"MODEL": model_file, "ARTIFACT": artifact, "ROCKPOOL": rockpool_artifact, "PROFILE": profile}
     names |= {"OUT": tmp_path / "out", "TAKEN": tmp_path / "taken", "EXPIRED": expired, "STUDY": tmp_path / "s.sqlite"}
     before = sorted(path.name for path in tmp_path.iterdir())
