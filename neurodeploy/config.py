@@ -262,9 +262,10 @@ def load_config(
     preset: str | None = None,
     recipe: str | None = None,
 ) -> ExperimentConfig:
-    """A preset, under a recipe, under a YAML file, under `a.b=c` settings, under `overrides` (dotted names).
+    """The configuration of, later ones overriding earlier ones: preset, recipe, YAML file, `a.b=c` settings, overrides.
 
     Args:
+        overrides: values by dotted name.
         recipe: a name of `presets.recipes()`, or None.
         preset: a name of `presets.catalogue()`; None for the one named as the data set, where there is one.
 

@@ -27,7 +27,7 @@ def train(
 ) -> None:
     """Train a spiking network with parametric surrogate gradients and potential adjustment.
 
-    A preset holds under a recipe, that under --config, that under --set, that under the other options.
+    Later ones override earlier ones: preset, --recipe, --config, --set a.b=c, then the other options.
     """
     from neurodeploy import presets
     from neurodeploy.config import load_config
