@@ -148,10 +148,14 @@ def sweep(
     if export is not None:
         check_export(export)
     if own:
+        from neurodeploy.study_dynapse2 import parse_points
+
         _check_own(chip, design, asked, level, ray, device, data)
+        chip_points, kind = parse_points(noise, fixed), known_interval(interval)
+        of_artifacts = dynapse2.artifact_studies(models, chips, seed, jobs, samples, data_root)
         with Store(output) as store:
-            dynapse2.sweep_artifacts(models, noise, fixed, chips, seed, jobs, samples, data_root, store)
-            rows = records(store.table(show or "curves", known_interval(interval), floor))
+            dynapse2.sweep_artifacts(of_artifacts, chip_points, store)
+            rows = records(store.table(show or "curves", kind, floor))
             notes = [] if export is None else [f"{export}: {write_results(store, export)} rows, one per chip and cell"]
         _print(rows, notes, output, as_json)
         return

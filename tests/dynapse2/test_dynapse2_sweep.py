@@ -221,8 +221,11 @@ def test_the_command(run: Run, tmp_path: Path) -> None:
         (("--chip", "loihi2"), "--chip: not for an artifact"),
         (("--noise", "spike_loss=0.1"), "unknown noise of DYNAP-SE2"),
         (("--jobs", 0), "--jobs 0"),
+        (("--noise", "dynap-se", "--with", "mismatch=0.1"), "--with: sets Itau_mem, an axis of this sweep"),
+        (("--interval", "chip"), "unknown interval"),
     ):
         code, _, err = run("sweep", out, "-o", tmp_path / "other.sqlite", *words)
         assert (code, told in err) == (2, True), err
+        assert not (tmp_path / "other.sqlite").exists()
     code, _, err = run("compare", out, "engine", "reference")
     assert (code, "--backend dynapse2` compares its spikes" in err) == (2, True), err
