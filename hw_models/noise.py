@@ -108,6 +108,18 @@ class NoiseModel:
         """The noises with a level above 0."""
         return tuple(name for name in NOISES if getattr(self, name) > 0)
 
+    @property
+    def outside_program(self) -> tuple[str, ...]:
+        """The active noises that are no part of a chip's Program: our simulators alone run with them."""
+        return tuple(name for name in self.active if NOISE_TERMS[name].where != "program")
+
+    def limit(self, name: str) -> float:
+        """The largest level of a noise that has a meaning beside these options; infinity where there is none."""
+        if name == "temperature" and self.temperature_direction == "colder":
+            return NOMINAL_TEMPERATURE
+        found = NOISE_TERMS[name].limit
+        return float("inf") if found is None else found
+
     def acts_on(self, layer: str) -> bool:
         """Whether a layer is among those that have noise."""
         return not self.layers or layer in self.layers

@@ -16,6 +16,7 @@ from neurodeploy.cli.population import (
     CPUS,
     DATA,
     DATA_ROOT,
+    DEFAULT_NOISE,
     DEVICE,
     ENCODING,
     FIXED,
@@ -121,7 +122,9 @@ def calibrate(
         raise UsageError(f"{_named(given)}: for a profile, -o FOLDER")
     if 6 not in levels and any(value is not None for value in of_level_6.values()):
         raise UsageError(f"{_named(of_level_6)}: of level 6, which --level {level} does not climb")
-    axes = parse_axes(noise, fixed) if to_study else []
+    if noise and not to_study:
+        raise UsageError(f"--noise {noise[0]}: one chip's noise is given by --with, as in --with mismatch=0.3")
+    axes = parse_axes(noise or DEFAULT_NOISE, fixed) if to_study else []
     changes = None if check_at is None else _changes(check_at)
     of_net = {"data": data, "steps": steps, "input_bits": input_bits, "encoding": encoding}
     studies = [

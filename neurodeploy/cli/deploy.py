@@ -193,8 +193,12 @@ def _prove_profile(
         if artifact is not None and data is not None:  # with the bits and frames that the network was trained on
             chosen = replace(chosen, inputs=test_inputs(artifact, data, data_root, samples))
     before, after = profile.selection_before, profile.selection_after
+    left_out = list(profile.virtual_chip_noise.outside_program)
+    if left_out:
+        say(f"noise left out: {', '.join(left_out)}; a backend runs a chip's Program, of which these are no part")
     return prove_program(own, backend, chosen) | {
-        "profile": {"chip_id": profile.chip_id, "selection_before": before, "selection_after": after}
+        "profile": {"chip_id": profile.chip_id, "selection_before": before, "selection_after": after},
+        "noise_left_out": left_out,
     }
 
 

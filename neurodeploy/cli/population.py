@@ -20,9 +20,11 @@ MODELS = typer.Argument(
     help="model.pt, .net or DYNAP-SE2 artifact; several are measured side by side, on the same chips and samples."
 )
 CHIPS_OF = typer.Option("loihi2,mixed-signal", "--chip", help="Chip models, separated by commas.")
+DEFAULT_NOISE = ["mismatch"]
 NOISE = typer.Option(
-    ["mismatch"],
+    [],
     "--noise",
+    show_default=DEFAULT_NOISE[0],
     help="mismatch, weight_mismatch, thermal and others, with levels =0,0.1,0.3 or =0:0.5:0.1; repeatable.",
 )
 FIXED = typer.Option(
@@ -109,12 +111,12 @@ def sweep(
     from neurodeploy.calibrate.ladder import parse_ladder
     from neurodeploy.report.sensitivity import check_chart, write_sensitivity
     from neurodeploy.simulate.torch_device import find_device
-    from neurodeploy.study import parse_axes
+    from neurodeploy.study import parse_axes, parse_noises
     from neurodeploy.sweep.design import make_points
     from neurodeploy.sweep.executor import make_executor
     from neurodeploy.sweep.export import check_export
     from neurodeploy.sweep.export import export as write_results
-    from neurodeploy.sweep.plan import parse_axis, parse_noise
+    from neurodeploy.sweep.plan import parse_noise
     from neurodeploy.sweep.run import check_until, sweep_until
     from neurodeploy.sweep.run import sweep as run_sweep
     from neurodeploy.sweep.sensitivity import sensitivity as analyse
@@ -134,6 +136,9 @@ def sweep(
         raise UsageError(f"{' and '.join(asked)}: one question at a time")
     if solve_for is not None and floor is None:
         raise UsageError("--solve-for: needs --floor, the accuracy that chips must keep, as in --floor 0.9")
+    if solve_for is not None and noise:
+        raise UsageError(f"--noise {noise[0]}: --solve-for says which noise; what is there besides is given by --with")
+    noise = noise or DEFAULT_NOISE
     if chart is not None:
         if not sensitivity:
             raise UsageError("--chart: draws --sensitivity; curves are drawn by `neurodeploy report`")
@@ -143,10 +148,14 @@ def sweep(
     if export is not None:
         check_export(export)
     if own:
+        from neurodeploy.study_dynapse2 import parse_points
+
         _check_own(chip, design, asked, level, ray, device, data)
+        chip_points, kind = parse_points(noise, fixed), known_interval(interval)
+        of_artifacts = dynapse2.artifact_studies(models, chips, seed, jobs, samples, data_root)
         with Store(output) as store:
-            dynapse2.sweep_artifacts(models, noise, fixed, chips, seed, jobs, samples, data_root, store)
-            rows = records(store.table(show or "curves", known_interval(interval), floor))
+            dynapse2.sweep_artifacts(of_artifacts, chip_points, store)
+            rows = records(store.table(show or "curves", kind, floor))
             notes = [] if export is None else [f"{export}: {write_results(store, export)} rows, one per chip and cell"]
         _print(rows, notes, output, as_json)
         return
@@ -155,8 +164,8 @@ def sweep(
     base, kind = parse_noise(fixed), known_interval(interval)
     calibrated, ladder = level is not None, None if level is None else parse_ladder(level)
     half = None if until is None else check_until(until, chips, most_chips)
-    axis = None if solve_for is None else parse_axis(solve_for, base)
-    given = parse_noise(noise, base) if sensitivity else None
+    axis = None if solve_for is None else parse_axes([solve_for], fixed)[0]
+    given = parse_noises(noise, fixed) if sensitivity else None
     plan = [] if asked and until is None else make_points(parse_axes(noise, fixed), design, points, design_seed)
     of_net = {"data": data, "steps": steps, "input_bits": input_bits, "encoding": encoding}
     studies = _studies(models, chip, chips, samples, seed, data_root, device, of_net)

@@ -59,6 +59,20 @@ def test_a_profile_is_made_and_says_what_it_brought(
     assert proof["accuracy"] == pytest.approx(made["test_after"])
 
 
+def test_a_run_says_what_noise_of_the_chip_it_leaves_out(
+    run: Any, model_file: Path, profile: Path, rockpool_artifact: Path, tmp_path: Path
+) -> None:
+    noisy = ("--with", "stuck_neurons=0.1", "--with", "thermal=0.2")
+    made = run("calibrate", model_file, *SMALL, *CHIP, *noisy, "--level", "2", "-o", tmp_path / "chip3")
+    assert made.code == 0, made.err
+    outcome = run("run", rockpool_artifact, "--profile", tmp_path / "chip3", "--json")
+    assert json.loads(outcome.out)["noise_left_out"] == ["thermal", "stuck_neurons"]
+    assert "noise left out: thermal, stuck_neurons; " in outcome.err
+    outcome = run("run", rockpool_artifact, "--profile", profile, "--json")
+    assert json.loads(outcome.out)["noise_left_out"] == []
+    assert "left out" not in outcome.err
+
+
 @pytest.mark.parametrize(
     ("options", "steps", "rate"),
     [((), 120, 0.005), (("--tuning-steps", 3), 3, 0.005), (("--tuning-steps", 1, "--tuning-rate", 0.2), 1, 0.2)],
@@ -138,6 +152,8 @@ def test_how_long_it_lasts(run: Any, model_file: Path, tmp_path: Path) -> None:
         ("calibrate MODEL --chip mixed-signal --level 6 --tuning-rate 0 -o OUT", "a positive rate"),
         ("calibrate MODEL --chip mixed-signal --level 6 --tuning-steps 0 -o OUT", "Invalid value for '--tuning-steps'"),
         ("calibrate MODEL --chip mixed-signal -o TAKEN", "exists and is not a profile of ours"),
+        ("calibrate MODEL --chip mixed-signal --noise mismatch=0.3 -o OUT", "noise is given by --with, as in --with"),
+        ("calibrate MODEL --chip mixed-signal --noise mismatch -o OUT", "--noise mismatch: one chip's noise is given"),
         ("calibrate MODEL --chip-id 3 -o STUDY", "--chip-id: for a profile, -o FOLDER"),
         ("sweep MODEL --calibrated 0 -o STUDY", "calibration level '0'"),
         ("run ARTIFACT --profile nowhere", "nowhere/profile.json: No such file"),

@@ -161,3 +161,31 @@ def test_the_listing_is_sorted_by_when_a_noise_is_drawn() -> None:
     exported = {row["noise"] for row in rows if row["exported"] == "with the chip"}
     assert exported == {name for name, term in NOISE_TERMS.items() if term.where == "program"}
     assert "stuck_neurons" not in exported
+
+
+@pytest.mark.parametrize("direction", ["hotter", "colder"])
+@pytest.mark.parametrize("name", NOISES)
+def test_the_limit_of_a_noise_is_the_last_level_that_is_taken(name: str, direction: Any) -> None:
+    base = NoiseModel(temperature_direction=direction)
+    limit = base.limit(name)
+    if np.isinf(limit):
+        assert getattr(replace(base, **{name: 1e6}), name) == 1e6
+        return
+    assert getattr(replace(base, **{name: limit}), name) == limit
+    with pytest.raises(UsageError, match=f"noise {name}="):
+        replace(base, **{name: np.nextafter(limit, np.inf)})
+
+
+def test_what_is_outside_of_a_program_is_what_is_not_exported() -> None:
+    every = NoiseModel(**dict.fromkeys(NOISES, 0.1))
+    assert every.outside_program == (
+        "thermal",
+        "stuck_neurons",
+        "ktc",
+        "flicker",
+        "spike_loss",
+        "spike_jitter",
+        "background_spikes",
+        "readout",
+    )
+    assert NoiseModel(mismatch=0.3, dead_neurons=0.1, drift=0.1).outside_program == ()

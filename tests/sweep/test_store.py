@@ -101,14 +101,14 @@ def test_a_foreign_database_is_refused_and_left_untouched(tmp_path: Path) -> Non
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("version", [None, "1", "2", "3"])
+@pytest.mark.parametrize("version", [None, "1", "2", "3", "4"])
 def test_another_version_is_refused(tmp_path: Path, version: str | None) -> None:
     path = tmp_path / "study.sqlite"
     with Store(path) as store:
         store._connection.execute("DELETE FROM about")
         if version is not None:
             store._connection.execute("INSERT INTO about VALUES ('version', ?)", (version,))
-    with pytest.raises(FileFormatError, match=f"^{path}: study version {version}, this program reads 4"):
+    with pytest.raises(FileFormatError, match=f"^{path}: study version {version}, this program reads 5"):
         Store(path)
 
 
@@ -241,6 +241,17 @@ def test_a_cell_that_stands_on_two_curves_is_stored_once(tmp_path: Path) -> None
         ("thermal", 0.0, "mismatch=0.25"),
     ]
     assert {row["yield"] for row in rows} == {2 / 3}
+
+
+def test_a_cell_stands_on_several_curves_of_one_noise(tmp_path: Path) -> None:
+    """As the nominal chip does, whatever the distribution of a mismatch that it has not."""
+    other = replace(CELL, fixed="distribution=lognormal")
+    with Store(tmp_path / "study.sqlite") as store:
+        store.add_results(CELL, [0, 1, 2], CORRECT)
+        store.place([other, CELL])
+        store.add_results(other, [3], CORRECT[:1])
+        rows = records(store.curves("chips"))
+    assert [(row["fixed"], row["n_chips"]) for row in rows] == [("", 4), ("distribution=lognormal", 4)]
 
 
 def test_damage_inside_a_study_is_named_and_left_untouched(tmp_path: Path) -> None:
