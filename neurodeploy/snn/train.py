@@ -25,6 +25,7 @@ from neurodeploy.snn.checkpoints import Checkpoint, InterruptedTrainingError, In
 from neurodeploy.snn.determinism import check_products, deterministic
 from neurodeploy.snn.fake_quant import FakeQuant
 from neurodeploy.snn.losses import check_potential_layers
+from neurodeploy.snn.model_file import check_sizes
 from neurodeploy.snn.monitor import EpochLog, make_loggers
 from neurodeploy.snn.networks import build
 from neurodeploy.snn.spiking_network import Perturbation, SpikingNetwork
@@ -153,6 +154,10 @@ def _check(config: ExperimentConfig, data: DataSet) -> None:
     """All that can be known to be wrong before the first step; the test split is not read."""
     splits = {"train": data.train, "validation": data.validation}
     check_splits(data.name, data.input, data.classes, splits)
+    try:
+        check_sizes(data.classes, data.input)
+    except UsageError as error:
+        raise UsageError(f"data set {data.name}: {error}") from error
     for name, split in splits.items():
         steps = len(split.take(slice(0, 1)).inputs)
         if split.temporal and steps != config.network.steps:
