@@ -11,6 +11,8 @@ from neurodeploy import presets
 from neurodeploy.config_section import Section, described
 from neurodeploy.errors import UsageError
 
+MOST_STEPS = 1024  # of a network that is trained or imported
+
 
 class DataConfig(Section):
     """Which data set, how it becomes steps, and how many of the training samples are kept for validation.
@@ -106,7 +108,7 @@ class NetworkConfig(Section):
     current_decay: float = Field(0.0, ge=0, lt=1)
     most_spikes: int = Field(1, ge=1, le=31)
     pool: Literal["average", "sum", "max"] = "average"
-    steps: int = Field(4, ge=1, le=1024)
+    steps: int = Field(4, ge=1, le=MOST_STEPS)
     decay: float = Field(0.25, gt=0, le=1)
     decay_rule: Literal["fixed", "shared", "layer"] = "fixed"
     threshold: float = Field(0.46, gt=0, lt=1)
