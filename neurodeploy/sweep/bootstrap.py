@@ -21,13 +21,13 @@ Clopper and Pearson's at the number of independent decisions that would be as un
     p (1 - p) / V * (z / t(0.975, d))²        (Korn and Graubard, Survey Methodology 24, 1998)
 
 V knows of the kinds of samples that were drawn. A share 1 - 0.025^(1/m) of all samples may be of a kind that none of m
-showed (Clopper and Pearson at 0 of m): missed by every chip, say. Such samples would move the mean from x towards a bound
-b by that share of b - x, so that the interval reaches at least
+showed (Clopper and Pearson at 0 of m): missed by every chip, say. Such samples would move the mean from x towards a
+bound b by that share of b - x, so that the interval reaches at least
 
     (1 - 0.025^(1/m)) (1 - (k / m)²) |b - x|
 
 to either side, with k the samples on which any value is not the median of all. Without it, an interval after one wrong
-decision in thousands would be that of thousands of independent ones, and 74 to 87 % would hold the mean where one sample
+decision in thousands would be that of thousands of independent ones, and 74 to 87 % would hold the mean where a sample
 in a few hundred is hard. The factor of k is ours, by simulation: where most samples show how chips differ, V covers by
 itself; two networks on 80 samples, which differ on most, would get twice the width. Chips of a kind that none of n
 showed are not allowed for.
@@ -124,7 +124,7 @@ def two_level(
 
 
 def unseen(values: NDArray[Any]) -> float:
-    """The share of samples that may be of a kind of which (chips, samples) show none: (1 - 0.025^(1/m)) (1 - (k/m)²)."""
+    """The share of samples that may be of a kind that (chips, samples) do not show: (1 - 0.025^(1/m)) (1 - (k/m)²)."""
     x = np.asarray(values)
     shown = float(np.mean((x != np.median(x)).any(axis=0)))
     return float(1 - ((1 - CONFIDENCE) / 2) ** (1 / x.shape[1])) * (1 - shown**2)
