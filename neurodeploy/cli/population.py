@@ -119,7 +119,7 @@ def sweep(
     from neurodeploy.sweep.run import sweep as run_sweep
     from neurodeploy.sweep.sensitivity import sensitivity as analyse
     from neurodeploy.sweep.solve import solve
-    from neurodeploy.sweep.statistics import known_interval
+    from neurodeploy.sweep.statistics import check_fraction, known_interval
     from neurodeploy.sweep.store import Store, records
     from neurodeploy.sweep.tables import TABLES
     from neurodeploy.sweep.work import check_calibratable
@@ -134,6 +134,8 @@ def sweep(
         raise UsageError(f"{' and '.join(asked)}: one question at a time")
     if solve_for is not None and floor is None:
         raise UsageError("--solve-for: needs --floor, the accuracy that chips must keep, as in --floor 0.9")
+    if floor is not None:
+        check_fraction("--floor", floor)
     if chart is not None:
         if not sensitivity:
             raise UsageError("--chart: draws --sensitivity; curves are drawn by `neurodeploy report`")
