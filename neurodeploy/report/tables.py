@@ -72,7 +72,7 @@ def tiles(data: ReportData) -> list[Tile]:
     if not data.curves.empty:
         # One population may stand on several curves, as that of level 0 does.
         cells = data.curves.drop_duplicates("cell") if "cell" in data.curves else data.curves
-        runs = f"{number(int(cells['n_chips'].sum()))} chip runs in {len(cells)} populations"
+        runs = f"{number(int(cells['n_chips'].sum()))} chip runs in {len(cells)} points"
         found.append(Tile(count_range(data.curves["n_chips"]), "virtual chips per point", runs))
     return found
 

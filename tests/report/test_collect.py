@@ -109,7 +109,7 @@ def test_a_population_on_two_curves_is_counted_once(tmp_path: Path) -> None:
         store.add_results(replace(nothing, key="more", level=0.1), range(4), right)
     data = collect(tmp_path)
     assert len(data.curves) == 3
-    assert tiles(data)[-1].detail == "8 chip runs in 2 populations"
+    assert tiles(data)[-1].detail == "8 chip runs in 2 points"
 
 
 def add_cells(store: Store, cells: dict[tuple[float, bool], float]) -> None:
