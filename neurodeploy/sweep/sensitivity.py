@@ -180,7 +180,7 @@ def _budget(noise: NoiseModel, found: Found) -> Budget:
         rows.append(_row(noise, name, ALL_LAYERS, nothing, found, "", together.mean))
         rows += _layers(noise, name, found, together.mean)
     left = (nothing.astype(np.float64) - everything) - losses
-    reach = float(len(noise.active) + 1)
+    reach = float(len(noise.active))  # a sample that each noise breaks by itself, and all together do not
     interaction = paired_difference(left, np.zeros(left.shape), bounds=(-reach, reach))
     return Budget(rows, together, interaction)
 
