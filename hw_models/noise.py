@@ -96,6 +96,11 @@ class NoiseModel:
         for name in ("correlation_length", "core_size", "age", "temperature_spread"):
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise UsageError(f"noise option {name}={getattr(self, name)}: finite and not negative is expected")
+        if 0 < self.correlation_length < 1:
+            raise UsageError(
+                f"noise option correlation_length={self.correlation_length}: 1 or more, or 0 for none; "
+                "shorter than the neurons' pitch, it would not correlate as it says"
+            )
         if self.core_size != int(self.core_size):
             raise UsageError(f"noise option core_size={self.core_size}: a whole number of neurons is expected")
         if self.temperature_direction == "colder" and self.temperature > NOMINAL_TEMPERATURE:

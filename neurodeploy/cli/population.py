@@ -121,7 +121,7 @@ def sweep(
     from neurodeploy.sweep.run import sweep as run_sweep
     from neurodeploy.sweep.sensitivity import sensitivity as analyse
     from neurodeploy.sweep.solve import solve
-    from neurodeploy.sweep.statistics import known_interval
+    from neurodeploy.sweep.statistics import check_fraction, known_interval
     from neurodeploy.sweep.store import Store, records
     from neurodeploy.sweep.tables import TABLES
     from neurodeploy.sweep.work import check_calibratable
@@ -138,6 +138,8 @@ def sweep(
         raise UsageError("--solve-for: needs --floor, the accuracy that chips must keep, as in --floor 0.9")
     if solve_for is not None and noise:
         raise UsageError(f"--noise {noise[0]}: --solve-for says which noise; what is there besides is given by --with")
+    if floor is not None:
+        check_fraction("--floor", floor)
     noise = noise or DEFAULT_NOISE
     if chart is not None:
         if not sensitivity:

@@ -18,7 +18,7 @@ from neurodeploy.errors import UsageError
 from neurodeploy.sweep.executor import Executor
 from neurodeploy.sweep.plan import NoiseAxis
 from neurodeploy.sweep.run import Progress, measure
-from neurodeploy.sweep.statistics import Yield, yield_at
+from neurodeploy.sweep.statistics import Yield, check_fraction, yield_at
 from neurodeploy.sweep.store import Store
 from neurodeploy.sweep.work import Study
 
@@ -90,8 +90,7 @@ def solve(
             this noise.
     """
     for name, value in (("--yield", share), ("--floor", floor)):
-        if not 0 < value <= 1:
-            raise UsageError(f"{name} {value:g}: a fraction above 0 and at most 1 is expected, as in {name} 0.95")
+        check_fraction(name, value)
     known: dict[float, Yield] = {}
 
     def measured(level: float) -> Yield:

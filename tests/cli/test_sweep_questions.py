@@ -42,6 +42,16 @@ def test_networks_side_by_side_with_other_fixed_noise_make_one_report(
     assert "with thermal=0.2" in page
 
 
+@pytest.mark.parametrize("floor", ["95", "nan", "0"])
+def test_a_floor_that_is_no_fraction_is_refused_before_anything_is_measured(
+    run: Any, model_file: Path, tmp_path: Path, floor: str
+) -> None:
+    outcome = run("sweep", model_file, *SMALL, "-o", tmp_path / "new" / "study.sqlite", "--floor", floor)
+    assert outcome.code == 2, outcome
+    assert f"--floor {floor}: a fraction above 0 and at most 1 is expected" in outcome.err
+    assert not (tmp_path / "new").exists()
+
+
 def test_designs_and_export(run: Any, model_file: Path, tmp_path: Path) -> None:
     noise = ("--noise", "mismatch=0,0.3", "--noise", "thermal=0,0.2")
     words = (model_file, *SMALL, *noise, "-o", tmp_path / "study.sqlite", "--export", tmp_path / "all.csv")

@@ -70,6 +70,7 @@ def test_active_names_what_is_above_0() -> None:
         ({"temperature_direction": "up"}, "known: colder, hotter"),
         ({"correlation_length": -1.0}, "correlation_length=-1.0: finite and not negative"),
         ({"correlation_length": float("inf")}, "correlation_length=inf"),
+        ({"correlation_length": 0.999}, "correlation_length=0.999: 1 or more, or 0"),
         ({"age": float("nan")}, "age=nan"),
         ({"core_size": -5}, "core_size=-5"),
         ({"core_size": 2.5}, "core_size=2.5: a whole number"),

@@ -214,6 +214,23 @@ def test_chips_are_added_until_the_interval_is_narrow(
     assert check_until("±0.5", 10, 20) == check_until("0.5", 10, 20) == 0.005
 
 
+def test_more_chips_do_not_narrow_what_unseen_samples_leave(
+    study: Study, tmp_path: Path, quiet: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first chip misses one sample, of which V takes nothing for differences between samples."""
+    count = len(study.test.labels)
+
+    def measured(study: Study, noise: NoiseModel, block: Sequence[int], codes: Any) -> NDArray[np.bool_]:
+        return np.stack([(np.arange(count) > 0) | (chip > 0) for chip in block])
+
+    monkeypatch.setattr(work, "_measure", measured)
+    with Store(tmp_path / "study.sqlite") as store:
+        (found,) = sweep_until(study, [Point(NoiseModel(mismatch=0.1))], store, False, quiet, half=0.01, most=900)
+    assert found.chips == 12
+    assert found.half >= found.floor == pytest.approx((1 - 0.025 ** (1 / count)) * (1 - 1 / count**2) / 2)
+    assert "test samples alone" in found.in_words(0.01)
+
+
 def test_networks_side_by_side_share_chips_and_samples(study: Study, tmp_path: Path, quiet: Quiet) -> None:
     other = replace(study, program=replace(study.program, steps=3), network="b", beside=("a", "b"))
     one, plan = replace(study, network="a", beside=("a",)), [NoiseAxis("mismatch", (0.3,))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from neurodeploy.errors import FileFormatError, MissingBackendError, NeurodeployError, UsageError
+from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.sweep.export import export
 from neurodeploy.sweep.store import Cell, Store, open_existing, records
 
@@ -290,6 +292,18 @@ def test_an_export_has_a_row_per_chip_and_cell(tmp_path: Path) -> None:
     assert list(table["thermal"]) == [0.0, 0.0, 0.5]
     assert list(table["layers"]) == ["all", "all", "lif1+lif2"]
     assert [one.name for one in path.parent.iterdir()] == ["results.csv"]
+
+
+def test_options_at_their_default_are_shown_as_what_they_are(tmp_path: Path) -> None:
+    options = {"age": 24.0, "decay_as": "tau", "distribution": "lognormal", "temperature_tau": 0.0}
+    other = replace(CELL, key="other", noise=None, level=None, parameters=json.dumps(options))
+    with Store(tmp_path / "study.sqlite") as store:
+        store.add_results(CELL, [0], CORRECT[:1])
+        store.add_results(other, [0], CORRECT[1:2])
+        for table in (store.results(), store.table("points")):
+            shown = [{name: row[name] for name in options} for row in records(table)]
+            default = NoiseModel()
+            assert shown == [{name: getattr(default, name) for name in options}, options]
 
 
 def test_parquet_needs_a_package_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
