@@ -94,6 +94,12 @@ def bias_limit(chip: ChipModel) -> int:
     return chip.bias_mantissa_max << chip.bias_exponents[1]
 
 
+def clips_bias(bias: float, chip: ChipModel) -> bool:
+    """Whether the register cuts off a bias of so many voltage units, after rounding to its coarsest mantissa."""
+    assert chip.bias_mantissa_max is not None and chip.bias_exponents is not None
+    return round(bias / (1 << chip.bias_exponents[1])) > chip.bias_mantissa_max
+
+
 def _layer(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel, neurons: Neurons, scale: float) -> Layer:
     synapses = tuple(_rounded(lowered, one, chip, scale) for one in layer.synapses)
     return Layer(layer.name, layer.shape, synapses, neurons, scale, fires=isinstance(layer.neuron, FIRING))
