@@ -14,9 +14,9 @@ from neurodeploy.hw_models.dynamic_noise import DynamicNoise
 from neurodeploy.hw_models.random import normal_table, stream_key
 from neurodeploy.ir.arrays import IntArray, Shape
 from neurodeploy.ir.program import INPUT, STATE_LIMIT, Program
-from neurodeploy.ir.synapses import ConvSynapses, Synapses
+from neurodeploy.ir.synapses import ConvSynapses, Synapses, largest_sum
 from neurodeploy.simulate import noise_kernels
-from neurodeploy.simulate.bounds import largest_sum, wraps
+from neurodeploy.simulate.bounds import wraps
 from neurodeploy.simulate.spiking_kernels import EXTRA, LATE, LOST, STUCK
 from neurodeploy.simulate.spiking_rows import Noise
 from neurodeploy.simulate.spiking_tables import Plan, channels_last
@@ -30,7 +30,7 @@ def sums(program: Program, synapses: Synapses, frames: NDArray[Any]) -> NDArray[
     """What synapses bring to (…, *shape of the source), as integers (…, n) in the order of the tables.
 
     A sum of integers is exact in float32 while it stays below 2^24 and in float64 below 2^53, whatever the order of
-    summation; which of the two is enough is proved from the weights. The caller's autocast changes nothing.
+    summation; the first is proved from the weights, the second by the Program. The caller's autocast changes nothing.
     """
     lead = frames.shape[: frames.ndim - len(program.shapes[synapses.source])]
     highest = 2**program.input.bits - 1 if synapses.source == INPUT else 1
