@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from neurodeploy.ir.xylo_direct import directly
 from neurodeploy.ir.xylo_layout import layout
 from neurodeploy.quantize_xylo import quantize_xylo, troubles
 from neurodeploy.quantize_xylo_build import Setting, Shifts, area, build
+from neurodeploy.quantize_xylo_search import case_of, differences, smoothed
 from neurodeploy.simulate import populations as float_simulator
 from neurodeploy.simulate import xylo_engine
 from neurodeploy.simulate.xylo_health import health
@@ -361,3 +363,33 @@ def test_quantising_twice_gives_the_same_integers() -> None:
         "threshold_out",
     ):
         assert np.array_equal(getattr(first, name), getattr(second, name))
+
+
+@pytest.mark.parametrize(("steps", "compared"), [(10, [10, 10, 9, 8]), (1, [1, 1, 0, 0])])
+def test_layers_that_lag_more_than_the_outputs_are_compared_while_the_chip_runs(
+    steps: int, compared: list[int]
+) -> None:
+    """in -> a -> out, and a -> b -> c -> d -> a with a delay; outputs lag by 1, b to d by 1 to 3."""
+    rng, size = np.random.default_rng(0), 3
+    names = ["a", "b", "c", "d"]
+    nodes: dict[str, Node] = {"in": Input((size,)), "back": Linear(np.full((size, size), -0.1), np.zeros(size))}
+    edges = [Edge("in", "to_a"), Edge("d", "back", 4), Edge("back", "a")]
+    edges += [Edge(source, f"to_{target}") for source, target in (*pairwise(names), ("a", "out"))]
+    for name in (*names, "out"):
+        outputs = 2 if name == "out" else size
+        nodes |= {f"to_{name}": Linear(rng.random((outputs, size)), np.zeros(outputs))}
+        nodes |= {name: CubaLIF(0.75, 0.5, 0.7, "subtract")}
+        edges.append(Edge(f"to_{name}", name))
+    net = Network({**nodes, "readout": SpikeCountReadout()}, (*edges, Edge("out", "readout")), steps)
+    inputs = rng.integers(0, 2, (steps, SAMPLES, size))
+    made = quantize_xylo(net, A2, inputs, allow_dead=True)
+    assert made.latency == 1
+    assert [(block.name, block.latency) for block in made.blocks] == [(name, lag) for lag, name in enumerate(names)]
+    case = case_of(to_populations(net), frozenset(), made.chip, inputs)
+    found, got = differences(case, made), xylo_engine.run(made, inputs).spikes
+    for block, count in zip(made.blocks, compared, strict=True):
+        seen = got[block.latency : block.latency + steps, :, block.start : block.stop]
+        assert len(seen) == count
+        wanted = smoothed(case.wanted.spikes[block.name][:count])
+        expected = np.abs(smoothed(seen) - wanted).mean() / (wanted.mean() or 1.0) if count else 0.0
+        assert found[block.name] == pytest.approx(float(expected))
