@@ -78,6 +78,10 @@ def test_what_a_board_puts_out_comes_back(artifact: XyloArtifact, record: str, r
     assert found.run.facts["watts"] == dict.fromkeys(POWER["syns65302"], 0.5)
     names = [row["layer"] for row in found.comparison["layers"]]
     assert (artifact.network.blocks[0].name in names) == (record == "all")
+    known = found.comparison["voltages_recorded"]
+    for row in found.comparison["layers"]:
+        assert row["mismatched_voltages"] == (0 if row["layer"] in known else None)
+    assert found.comparison["mismatched_voltages"] == (0 if known else None)
     np.testing.assert_array_equal(found.run.recording.readout, artifact.golden.readout)
     save_run(tmp_path / "kept", found.run)
     assert load_run(tmp_path / "kept").facts["comparison"]["readouts_differing"] == 0
