@@ -183,8 +183,7 @@ def _delays(network: PopulationNetwork, chip: Dynapse2Chip) -> list[str]:
         if one.delay != needed:
             found.append(
                 f"layer {one.target}: what comes from {one.source} is delayed by {one.delay} steps; {chip.name} has no "
-                f"delays, and a {'recurrent' if needed else 'forward'} connection there has {needed}: take it, or lead "
-                "the spikes through layers"
+                f"delays, and a {'recurrent' if needed else 'forward'} connection there has {needed}: train with that"
             )
     return found
 

@@ -44,10 +44,9 @@ def deploy(
         of_loihi |= {"--board": board is not None, "--generation": generation != "N3B3"}
         if not to_xylo:  # outputs alone are watched, and the board measures nothing
             of_loihi |= {"--record": record != "last", "--probes": probes != "power,time"}
-        also = "--record, --probes, " if to_xylo else ""
-        refuse(
-            of_loihi, f"not for --target {target}, whose board is at this machine; there are {also}--samples, --python"
-        )
+        which, also = ("Xylo", "--record, --probes, ") if to_xylo else ("DYNAP-SE2", "")
+        why = f"not for the board of a {which}, which is at this machine; there are {also}--samples, --python"
+        refuse(of_loihi, why)
     if to_xylo:
         found = xylo.deploy_xylo(artifact, target, samples, record, probes, python)
         _finish(found, output or _beside(artifact, target), as_json)
