@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, progress_bar, say
 from neurodeploy.cli.population import (
@@ -23,7 +24,6 @@ from neurodeploy.cli.population import (
     GPUS,
     INPUT_BITS,
     JOBS,
-    MODELS,
     NOISE,
     POPULATION,
     RAY,
@@ -44,7 +44,9 @@ STUDY_SUFFIXES = (".sqlite", ".sqlite3", ".db")
 
 
 def calibrate(
-    models: list[Path] = MODELS,
+    models: list[Path] = typer.Argument(
+        help="model.pt or .net; several are measured side by side, on the same chips and samples."
+    ),
     chip: str = CHIPS_OF,
     level: str = LEVEL,
     noise: list[str] = NOISE,
@@ -107,6 +109,13 @@ def calibrate(
     if ray is None:  # else the device is one of the cluster's
         find_device(device)
     _check_analogue(chip)
+    for path in models:
+        if dynapse2.is_artifact(path):
+            raise UsageError(f"{path}: a DYNAP-SE2 artifact; calibrate takes a model.pt with --chip dynapse2")
+        if xylo.is_artifact(path):
+            raise UsageError(
+                f"{path}: made for a Xylo, a digital chip: every one computes the same, without calibration"
+            )
     levels, base = parse_ladder(level), parse_noise(fixed)
     rate = Options.tuning_rate if tuning_rate is None else tuning_rate
     options = Options(algorithm, measure, tuning_steps=tuning_steps or Options.tuning_steps, tuning_rate=rate)

@@ -12,6 +12,7 @@ import typer
 from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, say, write_text
+from neurodeploy.cli.own_network import refuse
 from neurodeploy.errors import NeurodeployError, UsageError
 
 if TYPE_CHECKING:
@@ -120,6 +121,9 @@ def run(
     how = known_encoding(encoding)
     if temperature is not None and profile is None:
         raise UsageError("--temperature: is that of the chip of --profile; name its folder")
+    if xylo.is_artifact(artifact) or dynapse2.is_artifact(artifact):
+        of_net = {"--steps": steps is not None, "--input-bits": input_bits is not None, "--encoding": how != "direct"}
+        refuse(of_net, f"only for a .net file; {artifact} has its own")
     if xylo.is_artifact(artifact):
         if profile is not None:
             raise UsageError("--profile: a Xylo artifact is not calibrated, the chip is digital")

@@ -28,13 +28,13 @@ def is_artifact(path: Path) -> bool:
     return is_dynapse2(path)
 
 
-def inspect_dynapse2(model: Path, chip: str | None, as_json: bool) -> None:
+def inspect_dynapse2(model: Path, chip: str | None, as_json: bool, strict: bool = False) -> None:
     """Prints cores and how alive each layer is, and raises DesignRuleError where the chip cannot hold it alive."""
     from neurodeploy.deployment_dynapse2 import prepare
     from neurodeploy.snn.model_file import load_model
 
     prepared = prepare(load_model(model), chip, allow_dead=True)
-    print_prepared(prepared, _rows(prepared), as_json)
+    print_prepared(prepared, _rows(prepared), as_json, strict)
 
 
 def export_dynapse2(

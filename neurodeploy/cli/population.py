@@ -11,6 +11,7 @@ import typer
 from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, progress_bar, say
+from neurodeploy.cli.own_network import refuse
 from neurodeploy.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -152,7 +153,11 @@ def sweep(
     if own:
         from neurodeploy.study_dynapse2 import parse_points
 
-        _check_own(chip, design, asked, level, ray, device, data)
+        others = {"--points": points, "--steps": steps, "--input-bits": input_bits, "--ray": ray, "--data": data}
+        others |= {"--design-seed": design_seed or None, "--calibrated": level}
+        others |= {"--most-chips": None if most_chips == MOST_CHIPS.default else most_chips}
+        others |= {"--encoding": None if encoding == ENCODING.default else encoding}
+        _check_own(chip, design, asked, device, others)
         chip_points, kind = parse_points(noise, fixed), known_interval(interval)
         of_artifacts = dynapse2.artifact_studies(models, chips, seed, jobs, samples, data_root)
         with Store(output) as store:
@@ -218,22 +223,14 @@ def _print(rows: list[dict[str, Any]], notes: list[str], output: Path, as_json: 
         say(f"{output}: stored; next: neurodeploy report {output.parent}")
 
 
-def _check_own(
-    chip: str, design: str, asked: list[str], level: str | None, ray: str | None, device: str, data: str | None
-) -> None:
-    """Refuses what is not there for artifacts of chips whose networks are not Programs."""
-    given = {
-        "--chip": chip != CHIPS_OF.default,
-        "--design": design != DESIGN.default,
-        "--calibrated": level is not None,
-    }
-    given |= {"--ray": ray is not None, "--device": device != DEVICE.default, "--data": data is not None}
-    wrong = [*asked, *(name for name, there in given.items() if there)]
-    if wrong:
-        raise UsageError(
-            f"{', '.join(wrong)}: not for an artifact, which is for its own chip and data; it takes --noise, --with, "
-            "--chips, --samples, --jobs"
-        )
+def _check_own(chip: str, design: str, asked: list[str], device: str, others: dict[str, Any]) -> None:
+    """Refuses what is not there for artifacts of chips whose networks are not Programs; None in `others`: not given."""
+    given = {"--chip": chip != CHIPS_OF.default, "--design": design != DESIGN.default}
+    given |= dict.fromkeys(asked, True) | {"--device": device != DEVICE.default}
+    refuse(
+        given | {name: value is not None for name, value in others.items()},
+        "not for an artifact, which is for its own chip and data; it takes --noise, --with, --chips, --samples, --jobs",
+    )
 
 
 def _studies(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from neurodeploy import quantize_xylo_build
 from neurodeploy.errors import DesignRuleError, UsageError
 from neurodeploy.hw_models.xylo import xylo_chip
 from neurodeploy.ir.network import Edge, Network, sequential
@@ -95,13 +96,13 @@ def test_the_integers_of_one_neuron_by_hand() -> None:
         made = build(placed, settings, Shifts(shift, 0, 0), highest, "xylo-a2")
         scale = 2 / 127 / 2**shift  # weight 2 * scale 0.5 * area (1 - 0.5) / (0.5 (1 - 0.5)) = 2
         assert made.weights_in[:, 0, 0].tolist() == [127, -64]
-        assert made.threshold.tolist() == [round(3.6 / scale)]
+        assert made.threshold.tolist() == [int(3.6 / scale) + 1]  # one above: fires past its threshold, not at it
         assert made.bias.tolist() == [round(0.5 / scale)]
         assert (made.dash_mem.tolist(), made.dash_syn.tolist(), made.weight_shift_in) == ([2], [[1]], shift)
-        assert (made.weights_out.tolist(), made.threshold_out.tolist()) == ([[127]], [508])
+        assert (made.weights_out.tolist(), made.threshold_out.tolist()) == ([[127]], [509])
         assert (made.dash_mem_out.tolist(), made.dash_syn_out.tolist()) == ([1], [1])
     full = build(placed, settings, Shifts(7, 0, 0), {"a": ones * 200, "out": ones}, "xylo-a2")
-    assert full.threshold.tolist() == [round(3.6 * 32767 / 400)]  # the state may reach twice 200
+    assert full.threshold.tolist() == [int(3.6 * 32767 / 400) + 1]  # the state may reach twice 200
     assert full.weights_in[0, 0, 0] == round(2 * 32767 / 400 / 128)
 
 
@@ -157,6 +158,46 @@ def test_a_direct_layer_fires_when_the_float_layer_does() -> None:
     assert made.latency == 1
     assert (got.spikes[:40] != wanted.spikes["lif"]).mean() < 0.01
     assert np.corrcoef(got.readout.ravel(), wanted.readout.ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize(("decay", "tolerated"), [(0.5, 0.02), (0.75, 0.0)])
+@pytest.mark.parametrize("weight", [1.0, 1 + 1 / 64])
+@pytest.mark.parametrize("at_threshold", [False, True])
+def test_a_neuron_fires_past_its_threshold_and_not_at_it_unless_it_is_to(
+    decay: float, tolerated: float, weight: float, at_threshold: bool
+) -> None:
+    """One input each brings the threshold, or a little more; 16 bits of a halved state end before doubles do."""
+    neuron = LIF(decay, 1.0, "subtract", at_threshold)
+    nodes: list[tuple[str, Node]] = [
+        ("in", Input((8,), 1.0, 1)),
+        ("fc", Linear(np.eye(8) * weight, np.zeros(8))),
+        ("lif", neuron),
+        ("last", Linear(np.eye(8) * 0.9, np.zeros(8))),
+        ("out", neuron),
+        ("readout", SpikeCountReadout()),
+    ]
+    net = to_populations(sequential(nodes, 16))
+    inputs = (np.random.default_rng(3).random((16, 128, 8)) < 0.4).astype(np.uint8)
+    wanted = float_simulator.run(net, inputs).spikes["lif"]
+    made = quantize_xylo(net, A2, inputs)
+    (block,) = made.blocks
+    got = xylo_engine.run(made, inputs).spikes[block.latency : block.latency + 16]
+    assert 0.2 < wanted.mean() < 0.8
+    assert (got != wanted).sum() <= tolerated * wanted.sum()
+
+
+@pytest.mark.parametrize(
+    ("changes", "whole", "between"),
+    [({}, 401, 401), ({"fires_at_threshold": True}, 400, 401), ({"most": 31}, 400, 400)],
+)
+def test_the_least_state_at_which_a_neuron_fires(changes: dict[str, Any], whole: int, between: int) -> None:
+    """A threshold of 400 units, one that differs from it by rounding alone, and one of 400.3."""
+    one = Population("a", np.zeros(4), np.zeros((1, 4)), np.ones(4), np.zeros(4), **changes)
+    meant = np.array([400.0, 400 * (1 - 1e-13), 400 * (1 + 1e-13), 400.3])
+    assert quantize_xylo_build._threshold(one, meant).tolist() == [whole, whole, whole, between]
+    ends = np.array([0.2, 32766.5, 32767.0, np.inf])
+    assert quantize_xylo_build._threshold(one, ends).tolist()[2:] == [32767, 32767]
+    assert quantize_xylo_build._threshold(one, ends).min() >= 1
 
 
 def test_a_recurrent_network_with_currents_survives() -> None:
