@@ -4,9 +4,9 @@
     python benchmarks/gpu_training.py --iterations 50 -o speed.json          # how fast alone, on random images
 
 First, for each number of steps, the bare iteration (forward, loss, backward, optimiser) on random images that lie on
-the GPU already: `images_per_second` is of these. With --data-root the preset is then trained: `seconds_per_epoch` and
-`images_per_second_trained` are of training as a user runs it; augmentation, validation, the test set after every epoch
-and checkpoints are included.
+the GPU already, under the flags that training sets: row "timed". With --data-root the preset is then trained: in row
+"trained", `seconds_per_epoch` and `images_per_second` are of training as a user runs it; augmentation, validation, the
+test set after every epoch and checkpoints are included. Each row says on what device and with which commit it was made.
 
 --minutes ends the process after so long, at the end of a batch and with a checkpoint; the same command goes on from
 there, with the same bits as without the break, and what is finished stays. The epoch is chosen on the validation
@@ -16,7 +16,10 @@ split; `best_on_test` is the highest test accuracy of all epochs, selected on th
 from __future__ import annotations
 
 import argparse
+import gc
+import importlib.util
 import os
+import platform
 import signal
 import statistics
 import threading
@@ -24,18 +27,37 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from common import provenance, read_json, write_json
-from trained import check_same, train_or_go_on
+_NEEDED = ["numpy", "scipy", "torch", "numba", "pytorch_lightning", "pydantic", "yaml", "rich", "safetensors", "kornia"]
 
-from neurodeploy.config import ExperimentConfig, load_config
-from neurodeploy.ir.nodes import Input
-from neurodeploy.snn.checkpoints import InterruptedTrainingError
-from neurodeploy.snn.losses import records, training_losses
-from neurodeploy.snn.memory_order import channels_last
-from neurodeploy.snn.networks import build
-from neurodeploy.snn.optimise import make_optimizer
+
+def lacking() -> str:
+    """The sentence that names the packages which are not here; empty where all are."""
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if not missing:
+        return ""
+    return (
+        f"gpu_training: Python {platform.python_version()} here has no {', no '.join(missing)}; pip install -e . "
+        "brings them, and benchmarks/README.md says what to carry to a machine without internet"
+    )
+
+
+try:
+    import numpy as np
+    import torch
+    from common import provenance, read_json, write_json
+    from trained import check_same, train_or_go_on
+
+    from neurodeploy.config import ExperimentConfig, NoiseConfig, load_config
+    from neurodeploy.errors import NeurodeployError
+    from neurodeploy.ir.nodes import Input
+    from neurodeploy.snn.checkpoints import InterruptedTrainingError
+    from neurodeploy.snn.determinism import check_products, deterministic
+    from neurodeploy.snn.losses import records, training_losses
+    from neurodeploy.snn.memory_order import arranged
+    from neurodeploy.snn.networks import build
+    from neurodeploy.snn.optimise import make_optimizer
+except ImportError as error:
+    raise SystemExit(lacking() or f"gpu_training: {error}") from error
 
 IMAGE = Input((3, 32, 32), 1 / 255, 8)
 WARM = 10  # iterations: kernels are compiled, and convolutions chosen, in the first ones
@@ -44,31 +66,53 @@ WARM = 10  # iterations: kernels are compiled, and convolutions chosen, in the f
 def main() -> None:
     """Times, then trains what is not trained yet."""
     options = _options()
+    if missing := lacking():
+        raise SystemExit(missing)
     device = torch.device("cuda" if options.accelerator == "gpu" else "cpu")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SystemExit("--accelerator gpu: torch finds no GPU here; --accelerator cpu shows that this script works")
-    asked = {"preset": options.preset, "settings": options.settings, "seed": options.seed}
-    result: dict[str, Any] = read_json(options.output) or {"asked": asked, "steps": {}}
-    check_same(options.output, result["asked"], asked)
-    result |= {"provenance": provenance(), "device": _name(device)}
     if options.minutes:
         _interrupt_after(60 * options.minutes)
+    try:
+        measure(options, device)
+    except (KeyboardInterrupt, InterruptedTrainingError) as error:
+        told = f"{error}, which" if isinstance(error, InterruptedTrainingError) else "interrupted: going on is what"
+        raise SystemExit(f"{told} the same command does; {options.output} has what is finished") from error
+    except NeurodeployError as error:
+        raise SystemExit(f"gpu_training: {error}") from error
+
+
+def measure(options: argparse.Namespace, device: torch.device) -> None:
+    """Writes the rows that are not there yet, each as soon as it is finished.
+
+    Raises:
+        SystemExit: where the file is of other options, another device or another torch.
+    """
+    asked = {
+        "preset": options.preset,
+        "settings": options.settings,
+        "seed": options.seed,
+        "accelerator": options.accelerator,
+        "iterations": options.iterations,
+        "device": _name(device),
+        "torch": str(torch.__version__),
+    }
+    kept = read_json(options.output) or {}
+    check_same(options.output, kept.get("asked", {}), asked)
+    result: dict[str, Any] = {"asked": asked, "rows": kept.get("rows", {})}
     for steps in options.steps:
         settings = [*options.settings, f"network.steps={steps}", f"train.accelerator={options.accelerator}"]
         config = load_config(None, settings, {"seed": options.seed}, options.preset)
-        row = result["steps"].setdefault(str(steps), {})
-        if "images_per_second" not in row and options.iterations:
-            row |= iterations(config, device, options.iterations)
+        row = result["rows"].setdefault(str(steps), {})
+        for name in ("timed", "trained"):
+            if name in row or not (options.iterations if name == "timed" else options.data_root):
+                continue
+            found = (
+                iterations(config, device, options.iterations) if name == "timed" else trained(options, steps, settings)
+            )
+            row[name] = found | {"device": _name(device), "provenance": provenance()}
             write_json(options.output, result)
-            print(f"T = {steps}: {row}", flush=True)
-        if options.data_root is None or "test_accuracy" in row:
-            continue
-        try:
-            row |= trained(options, steps, settings)
-        except InterruptedTrainingError as error:
-            raise SystemExit(f"T = {steps}: {error}, which the same command does") from error
-        write_json(options.output, result)
-        print(f"T = {steps}: {row}", flush=True)
+            print(f"T = {steps}, {name}: {found}", flush=True)
 
 
 def _options() -> argparse.Namespace:
@@ -86,13 +130,32 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check_timed(config: ExperimentConfig) -> None:
+    """SystemExit where training does what the bare iteration leaves out."""
+    left_out = ["noise"] * (config.noise != NoiseConfig()) + ["train.precision=16"] * (config.train.precision == "16")
+    if left_out:
+        raise SystemExit(
+            f"--iterations: the bare iteration leaves out {' and '.join(left_out)}; with --iterations 0 such a "
+            "training is measured as a whole"
+        )
+
+
 def iterations(config: ExperimentConfig, device: torch.device, count: int) -> dict[str, Any]:
     """Median seconds of an iteration on random images, and the memory that it takes."""
+    check_timed(config)
+    gc.collect()  # of what was trained before, or its memory would count
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    with deterministic():
+        check_products(device)
+        return _iterations(config, device, count)
+
+
+def _iterations(config: ExperimentConfig, device: torch.device, count: int) -> dict[str, Any]:
     torch.set_num_threads(config.train.threads or torch.get_num_threads())
     torch.manual_seed(config.seed)
     network = build(config.network, IMAGE, 10).to(device)
-    if config.train.channels_last:
-        channels_last(network)
+    called, passes = arranged(network, config.train, device.type), 1 if network.first_dropout is None else 2
     optimizer = make_optimizer(network, config.train)
     size = config.train.batch_size
     images, labels = torch.rand(size, 3, 32, 32, device=device), torch.randint(0, 10, (size,), device=device)
@@ -103,7 +166,7 @@ def iterations(config: ExperimentConfig, device: torch.device, count: int) -> di
         start = time.perf_counter()
         optimizer.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
-            output = network(images, records(config.train))
+            output = called(images, records(config.train), None, passes)
             loss = training_losses(output, labels, config.train).total
         loss.backward()
         optimizer.step()
@@ -136,7 +199,7 @@ def trained(options: argparse.Namespace, steps: int, settings: list[str]) -> dic
     return {
         "epochs": metrics["epochs"],
         "seconds_per_epoch": seconds,
-        "images_per_second_trained": metrics["train_images"] / seconds,
+        "images_per_second": metrics["train_images"] / seconds,
         "validation_accuracy": metrics["validation_accuracy"],
         "test_accuracy": metrics["test_accuracy"],
         "best_on_test": metrics["best_on_test_accuracy"],

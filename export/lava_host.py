@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+_CONV_LIMIT = 2**23  # Lava's Conv wraps its sums to two's complement of 24 bits, its Dense does not
+
 
 def currents(
     synapses: dict[str, Any], weight: Any, delays: Any, frames: Any, shape: tuple[int, ...], steps: int, lag: int
@@ -27,14 +29,17 @@ def currents(
     """
     late = synapses["wait"] + 1 - lag  # the delay that all of these synapses have
     if synapses["kind"] == "conv":
-        return _delayed(_convolved(synapses, weight, frames), late, steps)
+        sums = (_convolved(synapses, weight, frames) + _CONV_LIMIT) % (2 * _CONV_LIMIT) - _CONV_LIMIT
+        return _delayed(sums, late, steps)
     inputs = frames.reshape(len(frames), -1).astype(np.int64)
     extra = np.zeros(weight.shape, dtype=np.int64) if delays is None else delays
     summed = np.zeros((len(frames), len(weight)), dtype=np.int64)
-    for one in np.unique(extra):
-        summed += _delayed(inputs @ np.where(extra == one, weight, 0).T.astype(np.int64), late + int(one), steps)
     exponent = synapses["weight_exponent"]
-    return (summed << exponent if exponent >= 0 else summed >> -exponent).reshape(len(frames), *shape)
+    for one in np.unique(extra):
+        sums = inputs @ np.where(extra == one, weight, 0).T.astype(np.int64)
+        shifted = sums << exponent if exponent >= 0 else sums >> -exponent  # each delay's sum by itself
+        summed += _delayed(shifted, late + int(one), steps)
+    return summed.reshape(len(frames), *shape)
 
 
 def _delayed(values: Any, late: int, steps: int) -> Any:

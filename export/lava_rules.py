@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from neurodeploy.export import lava_job
 from neurodeploy.export.lava_weights import SMALLEST_EXPONENT, dense_terms
+from neurodeploy.inspect.headroom import highest_readout
+from neurodeploy.ir.program import BIAS_MANTISSA as BIAS_MANTISSA
 from neurodeploy.ir.program import (
     DECAY_ONE,
     INPUT,
@@ -22,12 +24,11 @@ from neurodeploy.ir.program import (
     Layer,
     Program,
 )
+from neurodeploy.ir.program import THRESHOLD_MAX as THRESHOLD_MAX
 from neurodeploy.ir.synapses import ConvSynapses, Synapses, extreme_sums
 
-THRESHOLD_MAX = 2**17 - 1
 VOLTAGE_DECAY_MAX = 2**12 - 1
 CURRENT_DECAY = (1, 2**12)  # du of 12 bits, plus the hidden 1
-BIAS_MANTISSA = (-(2**12), 2**12 - 1)
 WEIGHT = (-(2**7), 2**7 - 1)
 INT32_MAX = 2**31 - 1
 
@@ -76,8 +77,7 @@ def _layer_violations(layer: Layer, program: Program) -> list[str]:
     if largest > INT32_MAX:
         found.append(f"the current may reach ±{largest:.0f}: Lava's 32-bit arithmetic holds ±{INT32_MAX}")
     if not layer.fires:
-        arriving = sum(extreme_sums(one, 0, _highest(one, program))[1] for one in layer.synapses)
-        highest = _highest_voltage(arriving, neurons, program.steps)
+        highest = highest_readout(layer, program)
         if highest > THRESHOLD_MAX << VOLTAGE_UNIT_BITS:
             found.append(
                 f"the readout's voltage may reach {highest:.0f}, where Lava's neuron fires and resets it "
@@ -104,19 +104,6 @@ def largest_current(layer: Layer, program: Program) -> float:
             break
         largest = current
     return largest
-
-
-def _highest_voltage(arriving: float, neurons: FixedPointNeurons, steps: int) -> float:
-    """Bound of a voltage that is never reset, for weighted sums of up to `arriving` at every step."""
-    current_kept, voltage_kept = (
-        float(DECAY_ONE - decay.min()) / DECAY_ONE for decay in (neurons.current_decay, neurons.voltage_decay)
-    )
-    bias = max(0, int(neurons.bias.max()))
-    current = voltage = 0.0
-    for _ in range(steps):
-        current = current_kept * current + arriving * 2**VOLTAGE_UNIT_BITS
-        voltage = voltage_kept * voltage + current + bias
-    return voltage
 
 
 def _synapse_violations(synapses: Synapses, program: Program) -> list[str]:

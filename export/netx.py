@@ -14,6 +14,7 @@ import numpy as np
 
 from neurodeploy.errors import DesignRuleError
 from neurodeploy.export.lava_job import message_bits, written_out
+from neurodeploy.importing.net import NEVER_FIRES
 from neurodeploy.importing.netx_weights import load_dense
 from neurodeploy.ir.arrays import IntArray
 from neurodeploy.ir.program import INPUT, FixedPointNeurons, Layer, Program
@@ -33,6 +34,13 @@ def reasons(program: Program) -> list[str]:
     for layer in in_order(program):
         found += [f"layer {layer.name}: {text}" for text in _layer_reasons(layer, source)]
         source = layer.name
+    last = program.layers[-1]
+    assert isinstance(last.neurons, FixedPointNeurons)
+    if last.fires and last.neurons.threshold.min() >= NEVER_FIRES:
+        found.append(
+            f"layer {last.name}: threshold {last.neurons.threshold.min()}, which in a .net file's last layer makes "
+            f"a membrane readout; below {NEVER_FIRES} it fires: choose a larger scale for the layer"
+        )
     return found
 
 
@@ -166,14 +174,13 @@ def _write_layer(group: Any, layer: Layer, program: Program) -> None:
     if bias.any():
         values["bias"] = _netx_bias(np.broadcast_to(bias, layer.shape))
     _write_values(group, values)
-    threshold = int(neurons.threshold.flat[0])
     _write_values(
         group.create_group("neuron"),
         {
             "type": "CUBA",
             "iDecay": int(neurons.current_decay.flat[0]),  # netx takes 1 off for the hidden offset of Lava's du
             "vDecay": int(neurons.voltage_decay.flat[0]),
-            "vThMant": threshold,
+            "vThMant": int(neurons.threshold.flat[0]) if layer.fires else NEVER_FIRES,
             "refDelay": 1,
             "gradedSpike": False,
         },

@@ -143,7 +143,7 @@ def write(program: Program, folder: Path) -> list[str]:
         raise NeurodeployError(f"{folder / FILE}: what was written is not the program; please report it")
     return [
         "configurations of Xylo and DYNAP-SE2: Rockpool's mappers read as_graph(), which LIFNeuronTorch does not have; "
-        "`neurodeploy export --target xylo` writes them for Xylo"
+        "`neurodeploy export` writes them with --target xylo and --target dynapse2"
     ]
 
 

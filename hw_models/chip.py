@@ -162,6 +162,9 @@ class ChipModel:
         own: True for a chip that a user described (`neurodeploy.hw_models.own_chip`).
         evidence: what a number obtained with this model rests on.
         sources: limit -> paper, table, or how it was established.
+
+    Raises:
+        UsageError: for two knobs of a kind, and for a knob of weights that has not as many bits as they have.
     """
 
     name: str
@@ -185,6 +188,18 @@ class ChipModel:
     noise: NoiseModel | None = None
     own: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [knob.name for knob in self.knobs]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise UsageError(f"chip {self.name}: knob {twice} is there twice: describe it once")
+        weights = [knob for knob in self.knobs if knob.per == "synapse"]
+        if len(weights) > 1:
+            raise UsageError(f"chip {self.name}: knobs weight and readout: the first has the readout's weights, too")
+        if weights and weights[0].bits != self.weight_bits:
+            knob = weights[0]
+            raise UsageError(f"chip {self.name}: {knob.name} of {knob.bits} bits: weights have {self.weight_bits}")
 
     @property
     def weight_max(self) -> int:

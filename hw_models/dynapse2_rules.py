@@ -10,16 +10,21 @@ import numpy as np
 
 from neurodeploy.hw_models.dynapse2 import BASE_CURRENTS, Dynapse2Chip
 from neurodeploy.hw_models.dynapse2_network import Dynapse2Network
-from neurodeploy.hw_models.dynapse2_placement import place, target_chips, uneven
+from neurodeploy.hw_models.dynapse2_placement import latencies, place, target_chips, uneven
 from neurodeploy.ir.arrays import FloatArray, IntArray
 from neurodeploy.ir.populations import PopulationNetwork
 from neurodeploy.ir.program import INPUT
 
+SUBSTEPS = 2  # steps of the chip for one of the network: while a neuron is refractory, its layer's inputs are silent
 _SLACK = 1e-6  # relative: a current at the end of its range is within it
 
 
-def misfits(network: PopulationNetwork, chip: Dynapse2Chip) -> list[str]:
-    """Everything in a float network that the chip cannot hold or compute."""
+def misfits(network: PopulationNetwork, chip: Dynapse2Chip, substeps: int = SUBSTEPS) -> list[str]:
+    """Everything in a float network that the chip cannot hold or compute.
+
+    Args:
+        substeps: steps of the chip for one step of the network.
+    """
     sizes = {one.name: one.size for one in network.populations}
     placed = place(network, chip)
     among = {one.name: _fan_in(network, one.name) for one in network.populations}
@@ -28,6 +33,8 @@ def misfits(network: PopulationNetwork, chip: Dynapse2Chip) -> list[str]:
         *_synapses(among, chip),
         *_reached(network, placed.core, chip),
         *_neurons(network, chip),
+        *_delays(network, chip),
+        *_idle_inhibition(network, chip, substeps),
     ]
 
 
@@ -163,12 +170,67 @@ def _neurons(network: PopulationNetwork, chip: Dynapse2Chip) -> list[str]:
     return found
 
 
-def _fan_in(network: PopulationNetwork, name: str) -> IntArray:
-    """(neurons,) inputs with a weight other than 0; two connections from one source are one synapse."""
+def _comes_back(network: PopulationNetwork, source: str, target: str) -> bool:
+    """Whether a connection is recurrent: to its own layer, or to one before it."""
+    names = [INPUT, *(one.name for one in network.populations)]
+    return names.index(source) >= names.index(target)
+
+
+def _delays(network: PopulationNetwork, chip: Dynapse2Chip) -> list[str]:
+    found = []
+    for one in network.projections:
+        needed = int(_comes_back(network, one.source, one.target))
+        if one.delay != needed:
+            found.append(
+                f"layer {one.target}: what comes from {one.source} is delayed by {one.delay} steps; {chip.name} has no "
+                f"delays, and a {'recurrent' if needed else 'forward'} connection there has {needed}: train with that"
+            )
+    return found
+
+
+def _idle_inhibition(network: PopulationNetwork, chip: Dynapse2Chip, substeps: int) -> list[str]:
+    """Recurrent inhibition that arrives between its layer's inputs, while it takes excitation of its own step away.
+
+    It then acts only on the few spikes that come between inputs themselves. Spikes arrive one step of the chip after
+    they were fired, inputs every `substeps` steps. What a neuron sends itself is no excitation: it arrives while the
+    neuron is refractory.
+    """
+    late, found = latencies(network), []
+    for target in network.populations:
+        apart: dict[int, list[str]] = {}
+        merged = _merged(network, target.name)
+        for source in merged:
+            behind = 0 if source == INPUT else (late[source] + 1 - late[target.name]) % substeps
+            if behind and _comes_back(network, source, target.name):
+                apart.setdefault(behind, []).append(source)
+        for behind, sources in apart.items():
+            excited, inhibited = np.zeros(target.size, dtype=bool), np.zeros(target.size, dtype=bool)
+            for source in sources:
+                others = ~np.eye(target.size, dtype=bool) if source == target.name else True
+                excited |= ((merged[source] > 0) & others).any(axis=0)
+                inhibited |= (merged[source] < 0).any(axis=0)
+            idle = int((inhibited & ~excited).sum())
+            if idle:
+                found.append(
+                    f"layer {target.name}: inhibition of {idle} of {target.size} neurons, from {', '.join(sources)}, "
+                    f"comes {behind} of {substeps} steps of {chip.name} after the layer's inputs, when there is no "
+                    "excitation for it to take away; lead it through a layer of its own, from which it comes with the "
+                    "next inputs, or train with network.recurrent=false"
+                )
+    return found
+
+
+def _merged(network: PopulationNetwork, name: str) -> dict[str, FloatArray]:
+    """Source -> weights to the layer; two connections from one source are one."""
     merged: dict[str, FloatArray] = {}
     for one in network.into(name):
         merged[one.source] = merged.get(one.source, np.zeros(one.weight.shape)) + one.weight
+    return merged
+
+
+def _fan_in(network: PopulationNetwork, name: str) -> IntArray:
+    """(neurons,) inputs with a weight other than 0."""
     total = np.zeros(network.population(name).size, dtype=np.int64)
-    for weight in merged.values():
+    for weight in _merged(network, name).values():
         total += (weight != 0).sum(axis=0)
     return total

@@ -6,21 +6,25 @@ A chip's settings are named integer arrays:
     weight/i/layer                the weights of the layer's i-th synapses, as they are written
     weight/bias/layer             what is added to the biases beside them, in units of a weight or of the mantissa
 
-What is not named stays as the Program says.
+What is not named stays as the Program says. A fixed-point neuron's threshold and bias end where its registers do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models.chip import Knob
 from neurodeploy.ir.arrays import FloatArray, IntArray, Shape, frozen_floats, frozen_ints
 from neurodeploy.ir.program import (
+    BIAS_MANTISSA,
     DECAY_ONE,
+    THRESHOLD_MAX,
     VOLTAGE_UNIT_BITS,
     FixedPointNeurons,
     FloatNeurons,
@@ -45,6 +49,14 @@ def code_shape(knob: Knob, layer: Layer) -> Shape:
 def weight_key(layer: str, part: int | str) -> str:
     """The name of a layer's weights among settings: `part` is the number of its synapses, or "bias"."""
     return f"{WEIGHT}/{part}/{layer}"
+
+
+def unset(program: Program, key: str) -> IntArray:
+    """What a setting means that nobody has written: code 0, or the Program's own weights."""
+    quantity, part, name = key.split("/", 2)
+    if quantity != WEIGHT or part == BIAS:
+        return np.zeros((), dtype=np.int64)
+    return next(layer for layer in program.layers if layer.name == name).synapses[int(part)].weight
 
 
 def described(knobs: Sequence[Knob]) -> str:
@@ -140,9 +152,8 @@ def _moved(layer: Layer, nominal: Layer, knob: Knob, code: IntArray) -> Layer:
     if knob.quantity == "gain":
         divided = 1 + relative
         if isinstance(neurons, FixedPointNeurons):
-            threshold = frozen_ints(np.rint(neurons.threshold * divided).astype(np.int64))
-            mantissa = frozen_ints(np.rint(neurons.bias_mantissa * divided).astype(np.int64))
-            return replace(layer, neurons=replace(neurons, threshold=threshold, bias_mantissa=mantissa))
+            neurons = _with_threshold(neurons, neurons.threshold * divided)
+            return replace(layer, neurons=_with_bias(neurons, neurons.bias_mantissa * divided))
         scaled = frozen_floats(np.broadcast_to(neurons.bias * divided, layer.shape))
         return replace(
             layer, neurons=replace(neurons, threshold=frozen_floats(neurons.threshold * divided), bias=scaled)
@@ -152,11 +163,10 @@ def _moved(layer: Layer, nominal: Layer, knob: Knob, code: IntArray) -> Layer:
     shift = nominal.neurons.threshold * relative
     if isinstance(neurons, FixedPointNeurons):
         if knob.quantity == "threshold":
-            threshold = np.maximum(neurons.threshold + np.rint(shift).astype(np.int64), 0)
-            return replace(layer, neurons=replace(neurons, threshold=frozen_ints(threshold)))
+            return replace(layer, neurons=_with_threshold(neurons, neurons.threshold + np.rint(shift)))
         bias = neurons.bias - shift * 2**VOLTAGE_UNIT_BITS
-        whole = np.broadcast_to(np.rint(bias / 2**neurons.bias_exponent), layer.shape)
-        return replace(layer, neurons=replace(neurons, bias_mantissa=frozen_ints(whole.astype(np.int64))))
+        whole = np.broadcast_to(bias / 2**neurons.bias_exponent, layer.shape)
+        return replace(layer, neurons=_with_bias(neurons, whole))
     if knob.quantity == "threshold":
         return replace(
             layer, neurons=replace(neurons, threshold=frozen_floats(np.maximum(neurons.threshold + shift, 0)))
@@ -164,6 +174,28 @@ def _moved(layer: Layer, nominal: Layer, knob: Knob, code: IntArray) -> Layer:
     return replace(
         layer, neurons=replace(neurons, bias=frozen_floats(np.broadcast_to(neurons.bias - shift, layer.shape)))
     )
+
+
+def bias_room(layer: Layer) -> tuple[FloatArray, FloatArray]:
+    """(lowest, highest) that settings may add to a layer's biases; no end where there is no register."""
+    neurons = layer.neurons
+    if isinstance(neurons, FixedPointNeurons):
+        low, high = (np.asarray(end - neurons.bias_mantissa, dtype=np.float64) for end in BIAS_MANTISSA)
+        return np.minimum(low, 0), np.maximum(high, 0)
+    return np.full(layer.shape, -np.inf), np.full(layer.shape, np.inf)
+
+
+def _with_threshold(neurons: FixedPointNeurons, wanted: NDArray[Any]) -> FixedPointNeurons:
+    """What the register takes of it; a threshold above all of its values, of a neuron that is dead, stays."""
+    most = np.maximum(neurons.threshold, THRESHOLD_MAX)
+    return replace(neurons, threshold=frozen_ints(np.clip(np.rint(wanted), 0, most).astype(np.int64)))
+
+
+def _with_bias(neurons: FixedPointNeurons, wanted: NDArray[Any]) -> FixedPointNeurons:
+    """What the register takes of a mantissa; one that lies outside already goes no further."""
+    low = np.minimum(neurons.bias_mantissa, BIAS_MANTISSA[0])
+    high = np.maximum(neurons.bias_mantissa, BIAS_MANTISSA[1])
+    return replace(neurons, bias_mantissa=frozen_ints(np.clip(np.rint(wanted), low, high).astype(np.int64)))
 
 
 def _leaking(neurons: Neurons, meant: Neurons, relative: FloatArray, shape: Shape) -> Neurons:
@@ -181,7 +213,7 @@ def _leaking(neurons: Neurons, meant: Neurons, relative: FloatArray, shape: Shap
 
 
 def weight_knob(knobs: Sequence[Knob], program: Program, layer: str) -> Knob | None:
-    """The knob that writes a layer's weights, or None; "readout" writes those of the last layer."""
+    """The knob that writes a layer's weights, or None; "readout" writes those of the last layer alone."""
     wanted = ("weight", "readout") if layer == program.layers[-1].name else ("weight",)
     return next((knob for knob in knobs if knob.quantity in wanted), None)
 
@@ -212,7 +244,7 @@ def _with_weights(layer: Layer, given: Mapping[int | str, IntArray], knob: Knob)
         if bias.shape != layer.shape:
             raise UsageError(f"layer {layer.name}: biases of shape {bias.shape}, {layer.shape} is expected")
         if isinstance(neurons, FixedPointNeurons):
-            neurons = replace(neurons, bias_mantissa=frozen_ints(neurons.bias_mantissa + bias))
+            neurons = _with_bias(neurons, neurons.bias_mantissa + bias)
         else:
             neurons = replace(neurons, bias=frozen_floats(neurons.bias + bias * layer.scale))
     return replace(layer, synapses=tuple(synapses), neurons=neurons)

@@ -96,6 +96,11 @@ class NoiseModel:
         for name in ("correlation_length", "core_size", "age", "temperature_spread"):
             if not (_finite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise UsageError(f"noise option {name}={getattr(self, name)}: finite and not negative is expected")
+        if 0 < self.correlation_length < 1:
+            raise UsageError(
+                f"noise option correlation_length={self.correlation_length}: 1 or more, or 0 for none; "
+                "shorter than the neurons' pitch, it would not correlate as it says"
+            )
         if self.core_size != int(self.core_size):
             raise UsageError(f"noise option core_size={self.core_size}: a whole number of neurons is expected")
         if self.temperature_direction == "colder" and self.temperature > NOMINAL_TEMPERATURE:
@@ -109,6 +114,18 @@ class NoiseModel:
     def active(self) -> tuple[str, ...]:
         """The noises with a level above 0."""
         return tuple(name for name in NOISES if getattr(self, name) > 0)
+
+    @property
+    def outside_program(self) -> tuple[str, ...]:
+        """The active noises that are no part of a chip's Program: our simulators alone run with them."""
+        return tuple(name for name in self.active if NOISE_TERMS[name].where != "program")
+
+    def limit(self, name: str) -> float:
+        """The largest level of a noise that has a meaning beside these options; infinity where there is none."""
+        if name == "temperature" and self.temperature_direction == "colder":
+            return NOMINAL_TEMPERATURE
+        found = NOISE_TERMS[name].limit
+        return float("inf") if found is None else found
 
     def acts_on(self, layer: str) -> bool:
         """Whether a layer is among those that have noise."""

@@ -71,7 +71,7 @@ NOISE_TERMS: Mapping[str, NoiseTerm] = MappingProxyType(
         "weight_mismatch": _mismatch(
             "mismatch of weights",
             "every weight",
-            "weight · F, F = 1 + x N per synapse, rounded to the Program's weights",
+            "weight · F, F = 1 + x N per synapse, rounded to the Program's weights, at most the largest code",
             f"{_BUECHEL}; Büchel, Faber & Muir, ICLR 2022 (arXiv:2106.05009)",
             "0 to 0.3: measured weights are skewed, for which the log-normal distribution is meant",
         ),

@@ -135,10 +135,10 @@ def chip_of(told: Any, where: str) -> ChipModel:
     try:
         knobs = tuple(Knob(**one.model_dump()) for one in own.knobs)
         noise = _noise(own.noise)
+        plain = {name: getattr(own, name) for name in OwnChip.model_fields if name not in ("knobs", "noise")}
+        return ChipModel(fixed_point=False, knobs=knobs, noise=noise, own=True, **plain)
     except (NeurodeployError, TypeError, ValueError) as error:
         raise FileFormatError(f"{where}: {error}") from error
-    plain = {name: getattr(own, name) for name in OwnChip.model_fields if name not in ("knobs", "noise")}
-    return ChipModel(fixed_point=False, knobs=knobs, noise=noise, own=True, **plain)
 
 
 def plain_values(chip: ChipModel) -> dict[str, Any]:

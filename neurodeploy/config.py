@@ -12,6 +12,8 @@ from neurodeploy.config_section import Section, described
 from neurodeploy.errors import UsageError
 from neurodeploy.plain_yaml import parse_yaml
 
+MOST_STEPS = 1024  # of a network that is trained or imported
+
 
 class DataConfig(Section):
     """Which data set, how it becomes steps, and how many of the training samples are kept for validation.
@@ -110,7 +112,7 @@ class NetworkConfig(Section):
     current_decay: float = Field(0.0, ge=0, lt=1)
     most_spikes: int = Field(1, ge=1, le=31)
     pool: Literal["average", "sum", "max"] = "average"
-    steps: int = Field(4, ge=1, le=1024)
+    steps: int = Field(4, ge=1, le=MOST_STEPS)
     decay: float = Field(0.25, gt=0, le=1)
     decay_rule: Literal["fixed", "shared", "layer"] = "fixed"
     threshold: float = Field(0.46, gt=0, lt=1)
@@ -266,9 +268,10 @@ def load_config(
     preset: str | None = None,
     recipe: str | None = None,
 ) -> ExperimentConfig:
-    """A preset, under a recipe, under a YAML file, under `a.b=c` settings, under `overrides` (dotted names).
+    """The configuration of, later ones overriding earlier ones: preset, recipe, YAML file, `a.b=c` settings, overrides.
 
     Args:
+        overrides: values by dotted name.
         recipe: a name of `presets.recipes()`, or None.
         preset: a name of `presets.catalogue()`; None for the one named as the data set, where there is one.
 

@@ -15,7 +15,6 @@ from neurodeploy.folders import check_replaceable
 from neurodeploy.hw_models import chip as find_chip
 from neurodeploy.hw_models import to_remember
 from neurodeploy.hw_models.noise import NoiseModel
-from neurodeploy.hw_models.noise_terms import NOISE_TERMS
 from neurodeploy.hw_models.virtual_chip import VirtualChip
 from neurodeploy.inspect import Inspection, inspect_program, limits
 from neurodeploy.ir.artifact import KIND, Artifact, Golden, save_artifact
@@ -195,7 +194,7 @@ def export_model(
 
 
 def _realised(program: Program, as_chip: AsChip) -> Program:
-    dynamic = [name for name in as_chip.noise.active if NOISE_TERMS[name].where != "program"]
+    dynamic = as_chip.noise.outside_program
     if dynamic or not as_chip.noise.active:
         said = f"{', '.join(dynamic)}: is drawn while a chip runs" if dynamic else "no noise is given"
         raise UsageError(f"--virtual-chip: {said}; a chip's own numbers come from noise as --with mismatch=0.2")

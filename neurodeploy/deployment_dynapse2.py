@@ -33,6 +33,7 @@ BACKENDS = ("reference", "engine", dynapse2.NAME)
 TOLERATED = 1e-3  # share of neuron-steps whose spikes may differ: float32 in another order of operations
 _LARGE_LOSS = 0.1  # of decisions on the calibration data that are others than the float network's
 _GOLDEN_TOLERATED = 0.02  # share of golden decisions that another machine's float32 may change
+_FORGETTING = "; it has inhibition, which neurons of the chip forget: train with more steps, or with smaller potentials"
 Runner = Callable[..., Dynapse2Recording]
 
 
@@ -72,8 +73,8 @@ def prepare_network(
             )
     if agreement < 1 - _LARGE_LOSS:
         found.append(
-            f"{1 - agreement:.0%} of decisions on the calibration data are others than the float network's; neurons of "
-            "the chip forget inhibition: train with more steps, or with smaller potentials"
+            f"{1 - agreement:.0%} of decisions on the calibration data are others than the float network's"
+            + (_FORGETTING if any((one.weight < 0).any() for one in populations.projections) else "")
         )
     dead = troubles(made, got, wanted)
     return Prepared(populations, made, [asdict(row) for row in rows], agreement, dead, found, _cores(made))

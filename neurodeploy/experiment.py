@@ -9,6 +9,7 @@ from neurodeploy.config import ExperimentConfig
 from neurodeploy.data.dataset import DataSet
 from neurodeploy.data.sources import load_data_set
 from neurodeploy.files import MODEL, check_output
+from neurodeploy.snn.determinism import deterministic
 from neurodeploy.snn.model_file import Model, make_model, save_model
 from neurodeploy.snn.train import accuracy, train
 from neurodeploy.snn.trained_scales import trained_scales
@@ -35,9 +36,11 @@ def train_model(config: ExperimentConfig, output: Path, resume: bool = False, pr
     data = load_data(config)
     trained = train(config, data, output.with_name(f"{output.name}.checkpoints"), resume, progress)
     batch_size, rounding = 2 * config.train.batch_size, trained.rounding
+    with deterministic():
+        tested = accuracy(trained.network, data.test, batch_size, trained.device, rounding)
     metrics: dict[str, Any] = {
         "data_set": data.name,
-        "test_accuracy": accuracy(trained.network, data.test, batch_size, trained.device, rounding),
+        "test_accuracy": tested,
         "validation_accuracy": trained.validation_accuracy,
         "epoch": trained.epoch,
         "epochs": len(trained.history),

@@ -53,8 +53,8 @@ class ImportedRun:
     Attributes:
         run: with `comparison` among its facts.
         comparison: plain values: those of `neurodeploy.compare.Comparison`, over what the run recorded, against the
-            reference of the program that ran; and form, voltages_recorded, readouts_differing, and
-            decisions_differing_from_artifact.
+            reference of the program that ran, but mismatched_voltages None where none came back; and form,
+            voltages_recorded, readouts_differing, and decisions_differing_from_artifact.
         tolerated: share of the spikes that may differ: 0 on a digital chip, 1 on an analogue one.
     """
 
@@ -89,7 +89,7 @@ def import_run(folder: Path, artifact: Artifact) -> ImportedRun:
     expected = reference.run(ran, run.inputs)
     own = expected if ran is program else reference.run(program, run.inputs)
     form = "as exported" if ran is program else "even weights"
-    comparison = _compared(expected, run.recording) | {
+    comparison = compared(expected, run.recording) | {
         "form": form,
         "decisions_differing_from_artifact": int((run.recording.decisions != own.decisions).sum()),
     }
@@ -184,8 +184,8 @@ def _program_that_ran(run: RecordedRun, program: Program) -> Program:
     return form if run.program_hash == program_hash(form) else program
 
 
-def _compared(expected: Recording, got: Recording) -> dict[str, Any]:
-    """Over the layers that were recorded; where voltages were not, none are counted as different."""
+def compared(expected: Recording, got: Recording) -> dict[str, Any]:
+    """Over the layers that were recorded; `mismatched_voltages` is None where no voltages came back."""
     names = [name for name in expected.potentials if name in got.spikes or name in got.potentials]
     spikes = {name: expected.spikes[name] for name in names if name in got.spikes}
     potentials = {name: expected.potentials[name] for name in names}
@@ -193,8 +193,18 @@ def _compared(expected: Recording, got: Recording) -> dict[str, Any]:
         Recording(spikes, potentials, expected.readout),
         Recording(got.spikes, potentials | dict(got.potentials), got.readout),
     )
-    return found.as_dict() | {
-        "first": str(found.first) if found.first else None,
-        "voltages_recorded": [name for name in names if name in got.potentials],
-        "readouts_differing": int((expected.readout != got.readout).reshape(len(got.readout), -1).any(axis=1).sum()),
-    }
+    told, known = found.as_dict(), [name for name in names if name in got.potentials]
+    for row in told["layers"]:
+        if row["layer"] not in known:
+            row["mismatched_voltages"] = None
+    return (
+        told
+        | ({} if known else {"mismatched_voltages": None})
+        | {
+            "first": str(found.first) if found.first else None,
+            "voltages_recorded": known,
+            "readouts_differing": int(
+                (expected.readout != got.readout).reshape(len(got.readout), -1).any(axis=1).sum()
+            ),
+        }
+    )

@@ -20,12 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurodeploy.compare import compare
 from neurodeploy.errors import FileFormatError, MissingBackendError, NeurodeployError, UsageError
 from neurodeploy.export import samna_boards
 from neurodeploy.export.sealed_folder import ChipNetwork
 from neurodeploy.files import read_file
-from neurodeploy.hardware_run import ImportedRun, check_probes
+from neurodeploy.hardware_run import ImportedRun, check_probes, compared
 from neurodeploy.hw_models.chip import Evidence
 from neurodeploy.ir.identity import network_hash
 from neurodeploy.recorded_run import RecordedRun
@@ -129,18 +128,8 @@ def imported(
         tolerated: as in `ImportedRun`.
         more: entries of the comparison.
     """
-    names = [name for name in expected.potentials if name in got.spikes or name in got.potentials]
-    spikes = {name: expected.spikes[name] for name in names if name in got.spikes}
-    potentials = {name: expected.potentials[name] for name in names}
-    found = compare(
-        Recording(spikes, potentials, expected.readout),
-        Recording(got.spikes, potentials | dict(got.potentials), got.readout),
-    )
-    comparison = found.as_dict() | {
-        "first": str(found.first) if found.first else None,
+    comparison = compared(expected, got) | {
         "form": "as exported",
-        "voltages_recorded": list(got.potentials),
-        "readouts_differing": int((expected.readout != got.readout).any(axis=1).sum()),
         "decisions_differing_from_artifact": int((expected.decisions != got.decisions).sum()),
         **more,
     }

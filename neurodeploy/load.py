@@ -227,11 +227,11 @@ class _Part:
         source = network.input
         static = own and inputs.ndim == len(source.shape) + 1
         values = (inputs[None] if static else inputs) if own else recording.spikes[self.reads]
-        steps = network.steps - exact.delay  # nothing arrives at the first step where there is a delay
+        steps = max(network.steps - exact.delay, 0)  # nothing arrives at the first steps where there is a delay
         self.rate = float(values.mean()) * (source.scale if own else 1.0)
-        values = values if static else values[:steps]
+        values = values[:steps]
         self.graded, self.frames = own and source.bits > 1, len(values)
-        shape, samples, repeats = values.shape[2:], values.shape[1], steps / len(values)
+        shape, samples, repeats = values.shape[2:], values.shape[1], steps / max(len(values), 1)
         weighted = exact.name != layer.name
         # An identity that is written as a matrix connects where it is not zero.
         fan = fan_out(exact, shape, np.ones(exact.weight.shape, bool) if weighted else exact.weight != 0)

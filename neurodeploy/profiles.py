@@ -10,7 +10,7 @@ from typing import Any
 
 from neurodeploy.calibrate.bench import Cost
 from neurodeploy.calibrate.device import RackSettings, virtual_rack
-from neurodeploy.calibrate.drift import Change, Drift, changed, drift
+from neurodeploy.calibrate.drift import Change, Drift, changed, check_amounts, check_points, drift
 from neurodeploy.calibrate.ladder import calibrate
 from neurodeploy.calibrate.profile import Profile, check_profile, kelvin, make_profile
 from neurodeploy.calibrate.profile_file import load_profile, save_profile
@@ -71,6 +71,9 @@ def calibrate_chip(
     """
     if study.measurement is None or study.selection is None:
         raise UsageError("calibration needs samples for measurement and for selection")
+    if changes is not None:
+        check_amounts(changes[1])
+        check_points(points)
     chip = VirtualChip(study.chip, noise, chip_id, study.seed)
     data = CalibrationData(study.measurement, study.selection.inputs, study.selection.labels, study.refit)
     device = virtual_rack([chip], study.program, _FIRST_TRIAL, study.device)

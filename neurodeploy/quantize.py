@@ -32,6 +32,7 @@ from neurodeploy.ir.synapses import extreme_sums
 from neurodeploy.quantize_layer import (
     UNIT,
     bias_limit,
+    clips_bias,
     fixed_layer,
     float_layer,
     highest_input,
@@ -98,7 +99,7 @@ def _at_scales(lowered: LoweredNetwork, chip: ChipModel, scales: Mapping[str, fl
             continue
         layers.append(fixed_layer(lowered, layer, chip, scale))
         bias, threshold = float(np.abs(layer.bias).max()) * UNIT / scale, int(layers[-1].neurons.threshold)
-        if bias > bias_limit(chip):
+        if clips_bias(bias, chip):
             violations.append(f"layer {layer.name}: bias of {bias:.0f} at this scale, at most {bias_limit(chip)}")
         if not 1 <= threshold <= (chip.threshold_max or 0):
             violations.append(f"layer {layer.name}: threshold {threshold} at this scale, 1 to {chip.threshold_max}")

@@ -24,7 +24,7 @@ from neurodeploy.errors import DesignRuleError, UsageError
 from neurodeploy.hw_models.dynapse2 import Dynapse2Chip
 from neurodeploy.hw_models.dynapse2_network import Dynapse2Network
 from neurodeploy.hw_models.dynapse2_placement import Placement, place
-from neurodeploy.hw_models.dynapse2_rules import misfits, too_large, violations
+from neurodeploy.hw_models.dynapse2_rules import SUBSTEPS, misfits, too_large, violations
 from neurodeploy.ir.channels import flat
 from neurodeploy.ir.lower import lower
 from neurodeploy.ir.network import Network
@@ -39,7 +39,6 @@ from neurodeploy.simulate.dynapse2_health import health, several
 from neurodeploy.simulate.populations import PopulationRecording
 
 Array = NDArray[Any]
-SUBSTEPS = 2  # steps of the chip for one of the network: while a neuron is refractory, its layer's inputs are silent
 _SAMPLES = 128  # calibration samples that are looked at, at most
 _GAINS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6)
 _THRESHOLDS = (1e-10, 3e-10, 1e-9)  # ampere: below, the membrane starts late; above, it feeds itself too early
@@ -73,7 +72,7 @@ def quantize_dynapse2(
     """
     if substeps < 1:
         raise UsageError(f"substeps {substeps}: at least 1")
-    checked = as_populations(network, chip)
+    checked = as_populations(network, chip, substeps)
     case = _case(checked, chip, flat(checked.input.shape[0], calibration), substeps)
     made = case.built(_searched(case))
     found = violations(made, chip)
@@ -85,7 +84,9 @@ def quantize_dynapse2(
     return made
 
 
-def as_populations(network: Network | PopulationNetwork, chip: Dynapse2Chip) -> PopulationNetwork:
+def as_populations(
+    network: Network | PopulationNetwork, chip: Dynapse2Chip, substeps: int = SUBSTEPS
+) -> PopulationNetwork:
     """The network as populations; raises DesignRuleError naming everything that does not fit."""
     if isinstance(network, Network):
         sizes = layer_sizes(lower(network))
@@ -93,7 +94,7 @@ def as_populations(network: Network | PopulationNetwork, chip: Dynapse2Chip) -> 
         if max(channels, *sizes.values()) ** 2 > LARGEST_MATRIX:  # far too large to be written out
             raise DesignRuleError(chip.name, too_large(sizes, channels, chip))
         network = to_populations(network)
-    found = misfits(network, chip)
+    found = misfits(network, chip, substeps)
     if found:
         raise DesignRuleError(chip.name, found)
     return network

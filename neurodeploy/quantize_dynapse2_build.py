@@ -28,7 +28,7 @@ from neurodeploy.quantize_dynapse2_weights import Fitted, fit
 STEP = 1e-3  # second, of the chip
 MEMBRANE_GAIN = 1e-12  # ampere: twice the dark current, so that the membrane is near a linear filter early on
 SYNAPSE_GAIN = 100.0  # Igain_syn / Itau_syn, Rockpool's default
-REFRACTORY = 0.5  # of a step: silences one step, and does so at any mismatch of it below 100 %
+REFRACTORY = 0.5  # of a step: silences one step, and two where Iref is drawn at less than half of what is meant
 WITHOUT_MEMORY = 0.25  # of a step: time constant of a current that is gone by the next step (2 % are left)
 _LONGEST = 1e3  # steps, of a membrane that loses nothing
 

@@ -19,13 +19,14 @@ from neurodeploy.ir.nodes import FIRING, LIF, CubaLIF, MembraneReadout
 from neurodeploy.ir.program import (
     DECAY_ONE,
     INPUT,
+    SUM_LIMIT,
     VOLTAGE_UNIT_BITS,
     FixedPointNeurons,
     FloatNeurons,
     Layer,
     Neurons,
 )
-from neurodeploy.ir.synapses import Synapses
+from neurodeploy.ir.synapses import Synapses, largest_sum
 
 UNIT = 2**VOLTAGE_UNIT_BITS
 
@@ -37,9 +38,16 @@ def threshold_scale(neuron: LIF | CubaLIF, threshold: int) -> float:
 
 
 def float_layer(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel, scale: float | None = None) -> Layer:
-    """The layer with floating-point neurons; the scale by default the smallest power of two that holds the weights."""
+    """The layer with floating-point neurons.
+
+    The scale is by default the smallest power of two that holds the weights, and at which sums stay exact.
+    """
     if scale is None:
-        scale = float(2.0 ** np.ceil(np.log2(largest_weight(lowered, layer) / chip.weight_max)))
+        reach = max(
+            largest_sum(one, highest_input(lowered, one)) * source_scale(lowered, one) for one in layer.synapses
+        )
+        least = max(largest_weight(lowered, layer) / chip.weight_max, reach / (SUM_LIMIT / 2))  # rounding adds to sums
+        scale = float(2.0 ** np.ceil(np.log2(least)))
     neuron = layer.neuron
     neurons: Neurons
     if isinstance(neuron, MembraneReadout):
@@ -92,6 +100,12 @@ def bias_limit(chip: ChipModel) -> int:
     """Largest bias in voltage units."""
     assert chip.bias_mantissa_max is not None and chip.bias_exponents is not None
     return chip.bias_mantissa_max << chip.bias_exponents[1]
+
+
+def clips_bias(bias: float, chip: ChipModel) -> bool:
+    """Whether the register cuts off a bias of so many voltage units, after rounding to its coarsest mantissa."""
+    assert chip.bias_mantissa_max is not None and chip.bias_exponents is not None
+    return round(bias / (1 << chip.bias_exponents[1])) > chip.bias_mantissa_max
 
 
 def _layer(lowered: LoweredNetwork, layer: LoweredLayer, chip: ChipModel, neurons: Neurons, scale: float) -> Layer:

@@ -3,7 +3,9 @@
 Each hidden neuron has a scale s of its own, the float network's unit of potential per unit of the chip's state:
 
     weight_int = round(weight * area / (s 2^shift))
-    threshold_int = round(threshold * gain / s),  bias_int = round(bias / s)
+    bias_int = round(bias / s)
+    threshold_int = floor(threshold * gain / s) + 1    (ceil where the neuron fires at its threshold, round where it may
+                                                        fire several times in a step)
 
 s is the finest at which the neuron's largest weight is 127 or less, its threshold and bias fit 16 bits, and what its
 state reached in the float network fills at most half of the 16 bits. `area` makes a current bring as much in all as it
@@ -13,8 +15,9 @@ brings b / (1 - b) per unit, one that keeps beta and loses nothing first brings 
     area = (1 - b) / (b (1 - beta))
 
 A current without memory (beta = 0) gets dash 1: half of it comes in the first step, a quarter in the second, and so on.
-Dash 0 would let nothing through. Direct populations (`neurodeploy.ir.xylo_direct`) have 1 / b in the place of `area`,
-and a weight of -threshold * gain from each neuron to itself.
+Dash 0 would let nothing through. The chip fires where its state equals the threshold: one unit above is what a neuron
+that fires past its threshold means. Direct populations (`neurodeploy.ir.xylo_direct`) have 1 / b in the place of
+`area`, and a weight of -threshold * gain from each neuron to itself.
 """
 
 from __future__ import annotations
@@ -27,12 +30,14 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.ir.arrays import FloatArray, IntArray
+from neurodeploy.ir.populations import Population
 from neurodeploy.ir.xylo import NO_ALIAS, STATE_MAX, STATE_MIN, WEIGHT_MAX, XyloNetwork
 from neurodeploy.ir.xylo_layout import Layout, gathered
 from neurodeploy.quantize_xylo_rounding import Gram, compensated
 
 _HEADROOM = 2.0  # a state may reach this many times what it reached on the calibration data
 _LEAST = 1e-12
+_WHOLE = 1e-9  # relative: thresholds that are whole numbers but for the scale's own rounding
 _UNITS_LOST = 4.0  # of a threshold, by states that lose at least 1 per step between one spike and the next
 
 
@@ -128,6 +133,9 @@ def build(
         grams: of populations whose weights are rounded so that errors cancel, the others' to the nearest.
     """
     numbers = exact(layout, settings, shifts, highest)
+    populations = [layout.network.population(block.name) for block in layout.blocks]
+    edges = np.cumsum([one.size for one in populations])[:-1]
+    thresholds = zip(populations, np.split(numbers.threshold, edges), strict=True)
     weights_in, weights_rec, weights_out = _rounded(layout, numbers, shifts, grams)
     names, output = [block.name for block in layout.blocks], layout.network.output
     return XyloNetwork(
@@ -139,11 +147,11 @@ def build(
         weights_out=weights_out,
         dash_mem=np.concatenate([settings[name].dash_mem for name in names]),
         dash_syn=np.concatenate([_padded(layout, settings[name].dash_syn) for name in names], axis=1).T,
-        threshold=_threshold(numbers.threshold),
+        threshold=np.concatenate([_threshold(*one) for one in thresholds]),
         bias=_bias(numbers.bias),
         dash_mem_out=settings[output.name].dash_mem,
         dash_syn_out=settings[output.name].dash_syn[0],
-        threshold_out=_threshold(numbers.threshold_out),
+        threshold_out=_threshold(output, numbers.threshold_out),
         bias_out=_bias(numbers.bias_out),
         aliases=np.full(len(numbers.threshold), NO_ALIAS),
         weight_shift_in=shifts.into,
@@ -230,6 +238,11 @@ def _bias(meant: FloatArray) -> IntArray:
     return np.clip(np.rint(meant), STATE_MIN, STATE_MAX).astype(np.int64)
 
 
-def _threshold(meant: FloatArray) -> IntArray:
-    """At least 1, and the largest for neurons that never fire."""
-    return np.clip(np.rint(np.minimum(meant, STATE_MAX)), 1, STATE_MAX).astype(np.int64)
+def _threshold(population: Population, meant: FloatArray) -> IntArray:
+    """The least state at which a neuron fires; at least 1, and the largest for neurons that never fire."""
+    meant = np.minimum(meant, STATE_MAX)
+    nearest = np.rint(meant)
+    if population.most == 1:
+        whole = np.where(np.isclose(meant, nearest, rtol=_WHOLE, atol=0), nearest, meant)
+        nearest = np.ceil(whole) if population.fires_at_threshold else np.floor(whole) + 1
+    return np.clip(nearest, 1, STATE_MAX).astype(np.int64)

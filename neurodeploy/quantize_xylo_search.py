@@ -88,9 +88,10 @@ def differences(case: Case, network: XyloNetwork, recording: XyloRecording | Non
     """Population -> how much it differs from the float network, 0 for not at all."""
     recording = xylo_engine.run(network, case.inputs) if recording is None else recording
     got, found = _in_step(network, recording, case), {}
-    for name, wanted in case.smooth.items():
-        size = float(wanted.mean()) or 1.0
-        found[name] = float(np.abs(smoothed(got[name]) - wanted).mean()) / size
+    for name, smooth in case.smooth.items():
+        wanted = smooth[: len(got[name])]
+        apart = np.abs(smoothed(got[name]) - wanted)
+        found[name] = float(apart.mean()) / (float(wanted.mean()) or 1.0) if wanted.size else 0.0
     output = case.layout.network.output
     found[output.name] = _readout_difference(recording, case.wanted, graded=not output.fires)
     return found
@@ -169,14 +170,15 @@ def _balanced(case: Case, settings: Settings, shifts: Shifts, population: Popula
     """Each neuron's threshold moved until it fires as often as wanted; the best of what came by."""
     name = population.name
     best, least = settings, np.inf
-    wanted = case.wanted.spikes[name].sum(axis=(0, 1), dtype=np.int64)
     for _ in range(_ROUNDS):
         network = case.built(settings, shifts)
         recording = xylo_engine.run(network, case.inputs)
         difference = differences(case, network, recording)[name]
         if difference < least:
             best, least = settings, difference
-        got = _in_step(network, recording, case)[name].sum(axis=(0, 1), dtype=np.int64)
+        spikes = _in_step(network, recording, case)[name]
+        got = spikes.sum(axis=(0, 1), dtype=np.int64)
+        wanted = case.wanted.spikes[name][: len(spikes)].sum(axis=(0, 1), dtype=np.int64)
         step = np.clip(np.sqrt((got + 1) / (wanted + 1)), 1 / _LARGEST_STEP, _LARGEST_STEP)
         gain = np.clip(settings[name].gain * step, 1 / _LARGEST_GAIN, _LARGEST_GAIN)
         settings = settings | {name: replace(settings[name], gain=gain)}
@@ -192,7 +194,10 @@ def _readout_difference(recording: XyloRecording, wanted: PopulationRecording, g
 
 
 def _in_step(network: XyloNetwork, recording: XyloRecording, case: Case) -> dict[str, Array]:
-    """Population -> its spikes (T, B, n) at the steps of the float network."""
+    """Population -> its spikes (T, B, n) at the steps of the float network.
+
+    The chip stops when the outputs are done: where a layer lags more than they do, its last steps never come.
+    """
     found = {}
     for block in network.blocks:
         lag = max(block.latency, 0)  # a layer ahead of the network is compared from its own start

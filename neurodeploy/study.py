@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from neurodeploy.data.dataset import DataSet, Split, joined
@@ -10,6 +10,7 @@ from neurodeploy.errors import UsageError
 from neurodeploy.experiment import load_data
 from neurodeploy.hw_models import chip as find_chip
 from neurodeploy.hw_models.chip import ChipModel
+from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.hw_models.noise_presets import is_preset
 from neurodeploy.inspect.limits import check as check_limits
 from neurodeploy.ir.program import Program
@@ -24,13 +25,35 @@ REFIT_SAMPLES = 2048
 
 
 def parse_axes(noise: Sequence[str], fixed: Sequence[str]) -> list[NoiseAxis]:
-    """The axes as typed, each with the fixed noise under it; an axis may move what a preset set."""
-    base, given = parse_noise(fixed), parse_noise([text for text in fixed if not is_preset(text)])
+    """The axes as typed, each with the fixed noise under it; an axis may move what a preset set.
+
+    Raises:
+        UsageError: for what is no axis or no noise, or an axis that `--with` names.
+    """
+    base = parse_noise(fixed)
     axes = [parse_axis(text, base) for text in noise]
-    for axis in axes:
-        if getattr(given, axis.noise):
-            raise UsageError(f"--with {axis.noise}: is an axis of this sweep already")
+    _check_apart([axis.noise for axis in axes], fixed, "is an axis of this sweep already")
     return axes
+
+
+def parse_noises(noise: Sequence[str], fixed: Sequence[str]) -> NoiseModel:
+    """The noises that a sensitivity analysis takes apart, one level each, on top of the fixed noise.
+
+    Raises:
+        UsageError: for what is no noise, or what would be lost: a name that `--with` has too, anything beside a preset.
+    """
+    base = parse_noise(fixed)
+    _check_apart([text.partition("=")[0] for text in noise], fixed, "is given by --noise already")
+    return parse_noise(noise, base)
+
+
+def _check_apart(names: Iterable[str], fixed: Sequence[str], clash: str) -> None:
+    """Raises UsageError where one of the names is among what is fixed, presets apart; a level of 0 fixes nothing."""
+    plain = [text for text in fixed if not is_preset(text)]
+    given, typed = parse_noise(plain), {text.partition("=")[0] for text in plain}
+    for name in names:
+        if name in typed and getattr(given, name):
+            raise UsageError(f"--with {name}: {clash}")
 
 
 def make_studies(

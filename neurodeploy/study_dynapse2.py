@@ -164,17 +164,18 @@ def parse_points(noise: Sequence[str], fixed: Sequence[str]) -> list[ChipPoint]:
     An axis may move what a preset set, but not what --with names.
 
     Raises:
-        UsageError: for an unknown name, several levels of what is fixed, or a name that is given twice.
+        UsageError: for an unknown name, several levels of what is fixed, a name that is given twice, or an axis that
+            moves what --with names.
     """
     base, given = _fixed(fixed)
+    besides = _in_order(fixed)
     points = []
     for text in noise:
         axis, equals, values = text.partition("=")
         default = _PRESET_LEVELS if axis in PRESETS else DEFAULT_LEVELS
         levels = parse_levels(text, values) if equals else default
-        if _quantities(axis) & given:
-            raise UsageError(f"--with: sets {', '.join(sorted(_quantities(axis) & given))}, an axis of this sweep")
-        points += [ChipPoint(axis, level, base.with_level(axis, level), ", ".join(fixed)) for level in levels]
+        _check_apart(axis, base, given)
+        points += [ChipPoint(axis, level, base.with_level(axis, level), besides) for level in levels]
     return points
 
 
@@ -215,8 +216,11 @@ def _fixed(texts: Sequence[str]) -> tuple[ChipNoise, set[str]]:
         if text in PRESETS:
             noise = noise.with_level(text, 1.0)
         elif name == DISTRIBUTION:
+            if DISTRIBUTION in given:
+                raise UsageError(f"--with {text}: {DISTRIBUTION} is given twice")
             checked = Mismatch({}, value)  # type: ignore[arg-type]  # which is what it checks
             noise = replace(noise, distribution=checked.distribution)
+            given.add(DISTRIBUTION)
         else:
             levels = parse_levels(text, value) if equals else ()
             if len(levels) != 1:
@@ -226,6 +230,30 @@ def _fixed(texts: Sequence[str]) -> tuple[ChipNoise, set[str]]:
             given |= _quantities(name)
             noise = noise.with_level(name, levels[0])
     return noise, given
+
+
+def _check_apart(axis: str, base: ChipNoise, given: set[str]) -> None:
+    """Raises UsageError where an axis moves what --with names; of a preset, its distribution is that of all factors."""
+    moved = _quantities(axis) if axis not in PRESETS else set(preset(axis).mismatch.levels)
+    if moved & given:
+        raise UsageError(f"--with: sets {', '.join(sorted(moved & given))}, an axis of this sweep ({axis})")
+    if axis not in PRESETS:
+        return
+    own, kept = preset(axis).mismatch.distribution, sorted(set(base.levels) - moved)
+    if own != base.distribution and (kept or DISTRIBUTION in given):
+        what = ", ".join(kept) or DISTRIBUTION
+        raise UsageError(
+            f"--with: sets {what} as {base.distribution}, but axis {axis} is {own}, and a chip has one distribution; "
+            f"use --with {DISTRIBUTION}={own}, or the quantities of {axis} as axes"
+        )
+
+
+def _in_order(texts: Sequence[str]) -> str:
+    """What --with says, whatever the order and the digits in which it was typed."""
+    presets = [text for text in texts if text in PRESETS]
+    others = [text.partition("=") for text in texts if text not in PRESETS]
+    levels = sorted(f"{name}={float(value)!r}" for name, _, value in others if name != DISTRIBUTION)
+    return ", ".join([*presets, *levels, *(f"{name}={value}" for name, _, value in others if name == DISTRIBUTION)])
 
 
 def _quantities(name: str) -> set[str]:

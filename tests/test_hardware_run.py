@@ -48,6 +48,8 @@ def test_a_run_on_the_chip_that_recorded_the_last_layer_only(tmp_path: Path) -> 
     assert found.run.evidence == "measured-silicon"
     assert [layer["layer"] for layer in found.comparison["layers"]] == ["out"]
     assert found.comparison["voltages_recorded"] == []
+    voltages = [row["mismatched_voltages"] for row in found.comparison["layers"]]
+    assert (voltages, found.comparison["mismatched_voltages"]) == ([None], None)  # nobody looked at them
     assert found.comparison["spikes_compared"] == 6 * SAMPLES * 3
 
 

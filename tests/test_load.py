@@ -388,3 +388,31 @@ def test_neurons_with_a_current_fire_and_leak_twice() -> None:
     # Potential and current of "a" are multiplied; of "b" neither is, for one keeps everything and the other nothing.
     assert [row.leak_multiplications for row in load.neurons] == [2 * 5 * STEPS, 0]
     assert [row.parameters for row in load.neurons] == [3, 3]
+
+
+@pytest.mark.parametrize("bits", [1, 4])
+@pytest.mark.parametrize("static", [True, False])
+@pytest.mark.parametrize(("delay", "arriving"), [(4, 1), (5, 0), (7, 0)])
+def test_what_comes_after_the_last_step_costs_nothing(delay: int, arriving: int, static: bool, bits: int) -> None:
+    """Five steps: with a delay of 4 the first step's outputs arrive in the last one."""
+    nodes = {
+        "in": Input((4,), 1.0, bits),
+        "late": Linear(np.ones((3, 4)), np.zeros(3)),
+        "now": Linear(np.ones((3, 4)), np.zeros(3)),
+        "a": LIF(0.9, 0.5),
+        "behind": Linear(np.ones((2, 3)), np.zeros(2)),
+        "b": LIF(0.9, 0.5),
+        "out": SpikeCountReadout(),
+    }
+    edges = [Edge("in", "late", delay), Edge("in", "now"), Edge("late", "a"), Edge("now", "a")]
+    edges += [Edge("a", "behind", delay), Edge("behind", "b"), Edge("b", "out")]
+    network = Network(nodes, tuple(edges), 5)
+    program = quantize(network, chip("loihi2"))
+    inputs = np.ones((2, 4) if static else (5, 2, 4), dtype=int)
+    recording = reference.run(program, inputs)
+    assert recording.spikes["a"].all()
+    late, now, behind = computational_load(network, recording, inputs, program).weights
+    assert (late.weights, now.weights, behind.weights) == ("late", "now", "behind")
+    assert (late.additions, behind.additions) == (12 * arriving, 6 * arriving)
+    assert now.additions == 12 * (1 if static and bits > 1 else 5)
+    assert late.multiplications == (12 * arriving if bits > 1 else 0)

@@ -12,7 +12,7 @@ import pytest
 from neurodeploy.errors import DesignRuleError, UsageError
 from neurodeploy.hw_models import chip
 from neurodeploy.ir.network import Network, sequential
-from neurodeploy.ir.nodes import LIF, Input, Linear, MembraneReadout
+from neurodeploy.ir.nodes import LIF, Input, Linear, MembraneReadout, SpikeCountReadout
 from neurodeploy.ir.program import FixedPointNeurons, FloatNeurons, Program
 from neurodeploy.quantize import quantize, threshold_scale
 
@@ -113,3 +113,27 @@ def test_all_that_a_scale_breaks_is_named_at_once() -> None:
     small = replace(small, nodes={**small.nodes, "fc": Linear(np.ones((2, 2)) * 1e-4, np.zeros(2))})
     scales = {"a": threshold_scale(LIF(0.6, 0.7), largest), "out": 0.02}
     assert int(quantize(small, LOIHI, scales=scales).layers[0].neurons.threshold) == largest
+
+
+@pytest.mark.parametrize("bias", [2698.33, 1234.5, 777.7, 4321.0, 333.3])
+def test_the_scale_that_was_chosen_for_a_bias_is_taken_again(bias: float) -> None:
+    """The register is full at it, up to the rounding of doubles."""
+    nodes = [("in", Input((3,))), ("fc", Linear(np.full((2, 3), 0.1), np.array([bias, 0.0])))]
+    exact = sequential([*nodes, ("out", MembraneReadout(0.5))], 4)
+    (chosen,) = quantize(exact, LOIHI).layers
+    (again,) = quantize(exact, LOIHI, scales={"out": chosen.scale}).layers
+    assert np.array_equal(again.neurons.bias, chosen.neurons.bias)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_bias_at_a_given_scale_may_be_rounded_into_its_register_not_cut_off(sign: int) -> None:
+    """4095 whole units at a scale of 1."""
+
+    def stored(bias: float) -> list[int]:
+        nodes = [("in", Input((1,))), ("fc", Linear(np.ones((1, 1)), np.array([sign * bias]))), ("a", LIF(0.5, 9.0))]
+        made = quantize(sequential([*nodes, ("out", SpikeCountReadout())], 2), LOIHI, scales={"a": 1.0})
+        return list(made.layers[0].neurons.bias.tolist())
+
+    assert stored(4095.0) == stored(4095.49) == [sign * 4095 * 64]
+    with pytest.raises(DesignRuleError, match="layer a: bias of 262113 at this scale, at most 262080"):
+        stored(4095.51)

@@ -30,12 +30,14 @@ class Search:
         codes: the best of those measured.
         excess: the response there.
         answered: True where some change of the code changed the response.
+        beyond: True where an end of the range was measured and asked for more, of those not brought to 0.
         runs: measurements.
     """
 
     codes: IntArray
     excess: NDArray[Any]
     answered: NDArray[np.bool_]
+    beyond: NDArray[np.bool_]
     runs: int
 
 
@@ -48,7 +50,7 @@ def bisect(response: Response, start: IntArray, highest: int, runs: int) -> Sear
     From 0, as many runs as the knob has bits find the best of all codes of a falling response.
     """
     low, high = np.full(start.shape, -highest), np.full(start.shape, highest)
-    trial, best = start, Best(start)
+    trial, best = start, Best(start, highest)
     for _ in range(runs):
         excess = response(trial)
         best.take(trial, excess)
@@ -66,7 +68,7 @@ def secant(response: Response, start: IntArray, highest: int, runs: int) -> Sear
     A slope that is not negative is replaced by the one of a straight line over the whole range. Steps go half the range
     at most, so that a flat piece throws no code to the end.
     """
-    codes, best = start, Best(start)
+    codes, best = start, Best(start, highest)
     excess = response(codes)
     best.take(codes, excess)
     widest = max(highest, 1)
@@ -93,7 +95,7 @@ def robust_regression(response: Response, start: IntArray, highest: int, runs: i
     """
     coarse = max((runs - 1) // 2, 2)
     fine = max(runs - 1 - coarse, 2)
-    best, codes, found = Best(start), list[IntArray](), list[NDArray[Any]]()
+    best, codes, found = Best(start, highest), list[IntArray](), list[NDArray[Any]]()
 
     def measure(trial: IntArray) -> None:
         trial = np.clip(trial, -highest, highest)
@@ -163,27 +165,32 @@ def spsa(loss: Loss, start: IntArray, highest: int, runs: int, seed: int) -> Sea
             gain = np.where(difference != 0, size / np.maximum(np.abs(difference), 1e-12), 0.0)
         x = np.clip(x - (gain * difference)[column] * signs, -highest, highest)
     shape = np.broadcast_to(lowest[column], start.shape)
-    return Search(best, shape, np.broadcast_to(changed[column], start.shape), 1 + 2 * steps)
+    answered = np.broadcast_to(changed[column], start.shape)
+    return Search(best, shape, answered, np.zeros(start.shape, dtype=bool), 1 + 2 * steps)
 
 
 class Best:
     """The best code of each knob among those measured so far."""
 
-    def __init__(self, start: IntArray) -> None:
-        self.codes = np.array(start, dtype=np.int64)
+    def __init__(self, start: IntArray, highest: int) -> None:
+        self.codes, self._highest = np.array(start, dtype=np.int64), highest
         self._excess: NDArray[Any] = np.full(start.shape, np.inf)
         self._first: NDArray[Any] | None = None
         self._answered = np.zeros(start.shape, dtype=bool)
+        self._more = np.zeros(start.shape, dtype=np.int64)  # 1, -1: fires too much, too little at that end still
 
     def take(self, codes: IntArray, excess: NDArray[Any]) -> None:
         """What a measurement brought."""
         if self._first is None:
             self._first = excess
         self._answered |= excess != self._first
+        ends = np.where(codes >= self._highest, 1, np.where(codes <= -self._highest, -1, 0))
+        self._more = np.where((ends != 0) & (np.sign(excess) == ends), ends, self._more)
         error, before = np.abs(excess), np.abs(self._excess)
         better = (error < before) | ((error == before) & (np.abs(codes) < np.abs(self.codes)))
         self.codes, self._excess = np.where(better, codes, self.codes), np.where(better, excess, self._excess)
 
     def search(self, runs: int) -> Search:
         """The best of all of them."""
-        return Search(self.codes, self._excess, self._answered, runs)
+        beyond = (self._more != 0) & (np.sign(self._excess) == self._more)
+        return Search(self.codes, self._excess, self._answered, beyond, runs)

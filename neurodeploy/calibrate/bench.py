@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from neurodeploy.calibrate.device import Device, RackSettings
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.hw_models.chip import Range
+from neurodeploy.hw_models.knobs import unset
 from neurodeploy.ir.program import Program
 from neurodeploy.simulate.engine import Counts
 from neurodeploy.simulate.recording import Recording
@@ -91,9 +92,10 @@ class Bench:
     def _measure(self, measure: Callable[..., Any], inputs: NDArray[Any], settings: RackSettings) -> Any:
         self._runs += 1
         self._samples += self._batch(inputs)
-        for name, values in settings.items():
-            before = self._last.get(name, np.zeros_like(values))
-            self._written += (values != before).reshape(len(values), -1).sum(axis=1)
+        for name in sorted(settings.keys() | self._last.keys()):  # what is no longer named goes back to what was there
+            there = unset(self.program, name)
+            changed = np.asarray(settings.get(name, there) != self._last.get(name, there))
+            self._written += changed.reshape(self.device.chips, -1).sum(axis=1)
         self._last = dict(settings)
         try:
             found = measure(inputs, settings)

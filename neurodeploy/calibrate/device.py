@@ -62,6 +62,7 @@ class Device(Protocol):
         """As `run`, with every spike of every chip; potentials where they are wanted and there are probes."""
 
 
+Realise = Callable[[Program], Program]
 Simulator = Callable[[Program, NDArray[Any]], Recording]
 
 
@@ -77,29 +78,23 @@ def virtual_rack(chips: Sequence[VirtualChip], program: Program, first_trial: in
     model = chips[0].model
     if not model.knobs:
         raise UsageError(f"chip {model.name} has no knob: there is nothing to calibrate")
-    as_made = [chip.realise(program) for chip in chips]
+    set_up = _setting_up([chip.realise for chip in chips], program, model.knobs)
     trial = first_trial - 1
 
-    def set_up(settings: RackSettings) -> list[Program]:
+    def programs(settings: RackSettings) -> list[Program]:
         nonlocal trial
         trial += 1
-        found = []
-        for index, chip in enumerate(chips):
-            mine = of_chip(settings, index)
-            rewritten = any(name.startswith(f"{WEIGHT}/") for name in mine)
-            own = chip.realise(written(program, model.knobs, mine)) if rewritten else as_made[index]
-            found.append(adjusted(own, program, model.knobs, mine))
-        return found
+        return set_up(settings)
 
     def run(inputs: NDArray[Any], settings: RackSettings) -> Counts:
-        programs = set_up(settings)
-        return run_chips(programs, inputs, [chip.dynamic_noise(program, trial) for chip in chips], device)
+        own = programs(settings)
+        return run_chips(own, inputs, [chip.dynamic_noise(program, trial) for chip in chips], device)
 
     def record(inputs: NDArray[Any], settings: RackSettings, potentials: bool) -> list[Recording]:
         probed = potentials and model.probes
         return [
             engine.run(own, inputs, chip.dynamic_noise(program, trial), device=device, potentials=probed)
-            for chip, own in zip(chips, set_up(settings), strict=True)
+            for chip, own in zip(chips, programs(settings), strict=True)
         ]
 
     seconds = model.costs.step_seconds if model.costs is not None else None
@@ -107,22 +102,19 @@ def virtual_rack(chips: Sequence[VirtualChip], program: Program, first_trial: in
 
 
 def simulated_rack(
-    own: Sequence[Program], program: Program, knobs: tuple[Knob, ...], simulator: Simulator, probes: bool = False
+    chips: Sequence[Realise], program: Program, knobs: tuple[Knob, ...], simulator: Simulator, probes: bool = False
 ) -> Device:
     """Chips whose Programs a backend runs one after the other, as a vendor's simulator; it has no dynamic noise.
 
     Args:
-        own: what each chip has, as `export --virtual-chip` puts out.
+        chips: what each makes of a Program that is written to it, as `VirtualChip.realise`.
         program: what was meant.
     """
+    set_up = _setting_up(chips, program, knobs)
 
     def record(inputs: NDArray[Any], settings: RackSettings, potentials: bool) -> list[Recording]:
-        found = []
-        for index, one in enumerate(own):
-            mine = of_chip(settings, index)
-            made = simulator(adjusted(written(one, knobs, mine), program, knobs, mine), inputs)
-            found.append(made if probes and potentials else replace(made, potentials={}))
-        return found
+        found = [simulator(own, inputs) for own in set_up(settings)]
+        return found if probes and potentials else [replace(one, potentials={}) for one in found]
 
     def run(inputs: NDArray[Any], settings: RackSettings) -> Counts:
         found = record(inputs, settings, False)
@@ -132,7 +124,25 @@ def simulated_rack(
         }
         return Counts(np.stack([one.readout for one in found]), counts)
 
-    return _Rack(len(own), knobs, None, probes, run, record)
+    return _Rack(len(chips), knobs, None, probes, run, record)
+
+
+def _setting_up(
+    chips: Sequence[Realise], program: Program, knobs: tuple[Knob, ...]
+) -> Callable[[RackSettings], list[Program]]:
+    """From settings to what the chips compute: weights are written first, and deviate as those that were there did."""
+    as_made = [realise(program) for realise in chips]
+
+    def set_up(settings: RackSettings) -> list[Program]:
+        found = []
+        for index, realise in enumerate(chips):
+            mine = of_chip(settings, index)
+            rewritten = any(name.startswith(f"{WEIGHT}/") for name in mine)
+            own = realise(written(program, knobs, mine)) if rewritten else as_made[index]
+            found.append(adjusted(own, program, knobs, mine))
+        return found
+
+    return set_up
 
 
 def of_chip(settings: Mapping[str, IntArray], index: int) -> Settings:

@@ -39,7 +39,11 @@ class Drift:
         """The amount at which the mean accuracy has fallen by so many points, by straight lines between the amounts.
 
         None where it has not: the calibration is good for all of them.
+
+        Raises:
+            UsageError: for points that are no fall.
         """
+        check_points(points)
         mean = self.accuracy.mean(axis=1)
         limit = mean[0] - points / 100
         for before, after in zip(range(len(mean) - 1), range(1, len(mean)), strict=True):
@@ -66,14 +70,30 @@ def drift(
     Raises:
         UsageError: where the chips do not drift, or an amount is impossible.
     """
-    if len(amounts) < 2 or amounts[0] != 0:
-        raise UsageError(f"drift: amounts {list(amounts)}: 0 first, then at least one more, as age=0:168:24")
+    check_amounts(amounts)
     found = []
     for amount in amounts:
         later = [replace(chip, noise=changed(chip.noise, change, amount)) for chip in chips]
         decisions = virtual_rack(later, program, _FIRST_TRIAL).run(inputs, settings).decisions
         found.append((decisions == labels).mean(axis=1))
     return Drift(change, tuple(amounts), np.stack(found))
+
+
+def check_amounts(amounts: Sequence[float]) -> None:
+    """Raises UsageError for amounts that do not go one way from 0."""
+    if len(amounts) < 2 or amounts[0] != 0:
+        raise UsageError(f"drift: amounts {list(amounts)}: 0 first, then at least one more, as age=0:168:24")
+    steps = np.diff(amounts)
+    if not (np.all(steps > 0) or np.all(steps < 0)):
+        raise UsageError(f"drift: amounts {list(amounts)}: in order and each once, as age=0,10,20")
+
+
+def check_points(points: float) -> None:
+    """Raises UsageError for a fall of accuracy that is none."""
+    if not 0 < points <= 100:
+        raise UsageError(
+            f"--points {points:g}: points of accuracy above 0 and at most 100 are expected, as in --points 1"
+        )
 
 
 def changed(noise: NoiseModel, change: Change, amount: float) -> NoiseModel:

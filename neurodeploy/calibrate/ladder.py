@@ -25,7 +25,7 @@ from neurodeploy.calibrate.search import STATES, Proposal, match_chip, match_lay
 from neurodeploy.calibrate.work import CalibrationData, Options, Work
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models.chip import Granularity, Knob, Quantity
-from neurodeploy.hw_models.knobs import BIAS, WEIGHT, described
+from neurodeploy.hw_models.knobs import described, unset
 from neurodeploy.ir.arrays import FloatArray, IntArray
 from neurodeploy.ir.program import Program
 
@@ -191,7 +191,7 @@ class Step:
                 where = np.flatnonzero(states[chip].ravel() == state)
                 if len(where):
                     few = ", ".join(map(str, where[:5])) + (", …" if len(where) > 5 else "")
-                    found.append(f"{key}: {len(where)} of {states[chip].size} {STATES[state]} ({few})")
+                    found.append(f"{key}: {len(where)} of {states[chip].size}: {STATES[state]} ({few})")
         return found
 
 
@@ -283,14 +283,6 @@ def _chosen(program: Program, kept: NDArray[np.bool_], proposed: RackSettings, b
     for key, values in proposed.items():
         old = before.get(key)
         if old is None:
-            old = np.broadcast_to(unset(program, key, values), values.shape)
+            old = np.broadcast_to(unset(program, key), values.shape)
         found[key] = np.where(kept.reshape(-1, *[1] * (values.ndim - 1)), values, old)
     return found
-
-
-def unset(program: Program, key: str, like: IntArray) -> Any:
-    """What a setting means that nobody has written: code 0, or the Program's own weights."""
-    quantity, part, name = key.split("/", 2)
-    if quantity != WEIGHT or part == BIAS:
-        return np.zeros((), dtype=like.dtype)
-    return next(layer for layer in program.layers if layer.name == name).synapses[int(part)].weight

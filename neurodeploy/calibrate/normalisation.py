@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.calibrate.device import RackSettings
-from neurodeploy.calibrate.search import AT_END, REACHED, Proposal
+from neurodeploy.calibrate.search import BEYOND, REACHED, Proposal
 from neurodeploy.calibrate.work import Work, grouped, in_weight_units
 from neurodeploy.hw_models.chip import Knob
 from neurodeploy.hw_models.knobs import code_shape
@@ -47,7 +47,7 @@ def renormalise(work: Work, knob: Knob, settings: RackSettings) -> Proposal:
         exact = np.rint(shift / knob.span * knob.highest_code)
         start = work.start(knob, layer, settings)
         codes = start + _per_code(exact, knob, layer)
-        state = np.where(np.abs(codes) > knob.highest_code, AT_END, REACHED)
+        state = np.where(np.abs(codes) > knob.highest_code, BEYOND, REACHED)
         settings[knob.key(layer.name)] = np.clip(codes, -knob.highest_code, knob.highest_code)
         mask[knob.key(layer.name)] = state
         work.bench.observe(settings)

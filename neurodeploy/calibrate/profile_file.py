@@ -24,9 +24,10 @@ from neurodeploy.folders import FolderKind, new_folder, recover
 from neurodeploy.hw_models.knobs import Settings
 
 FORMAT = "neurodeploy-profile"
-VERSION = 2  # 1 called selection samples validation samples
+VERSION = 3  # 2 had no hash of profile.json; 1 called selection samples validation samples
 FILE, ARRAYS = "profile.json", "settings.safetensors"
 KIND = FolderKind("a profile", FILE, FORMAT, (ARRAYS,))
+_SEAL = "content_sha256"
 _LARGEST = 2**24  # bytes of profile.json
 _LARGEST_ARRAYS = 2**32
 
@@ -48,18 +49,10 @@ def save_profile(profile: Profile, folder: Path) -> None:
         "scalars": [k for k, v in profile.settings.items() if v.ndim == 0],
     }
     content |= {"sha256": hashlib.sha256(arrays).hexdigest(), "noise": dict(profile.noise)}
+    content |= {_SEAL: _seal(content)}
     with new_folder(folder, KIND) as place:
         (place / ARRAYS).write_bytes(arrays)
         (place / FILE).write_text(json.dumps(content, indent=1), encoding="utf-8")
-
-
-def is_profile(folder: Path) -> bool:
-    """Whether a folder holds a profile of ours, readable or not."""
-    try:
-        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and content.get("format") == FORMAT
 
 
 def load_profile(folder: Path) -> Profile:
@@ -96,8 +89,18 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise FileFormatError(f"{path}: not a profile of ours")
     if content.get("version") != VERSION:
-        raise FileFormatError(f"{path}: version {content.get('version')!r}, this program reads {VERSION}")
+        raise FileFormatError(
+            f"{path}: version {content.get('version')!r}, this program reads {VERSION}; calibrate again"
+        )
+    if content.pop(_SEAL, None) != _seal(content):
+        raise FileFormatError(f"{path}: changed since it was written (SHA-256 differs); calibrate again")
     return content
+
+
+def _seal(content: dict[str, Any]) -> str:
+    """Hash of what profile.json says, in whatever order: against damage and slips, not against forgery."""
+    plain = json.loads(json.dumps(content))  # tuples are lists in the file
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def _decode(content: dict[str, Any], folder: Path) -> Profile:

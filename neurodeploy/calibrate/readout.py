@@ -29,7 +29,7 @@ from neurodeploy.calibrate.device import RackSettings
 from neurodeploy.calibrate.search import Proposal
 from neurodeploy.calibrate.work import Work, readout_in_weight_units
 from neurodeploy.hw_models.chip import Knob
-from neurodeploy.hw_models.knobs import BIAS, weight_key
+from neurodeploy.hw_models.knobs import BIAS, bias_room, weight_key
 from neurodeploy.ir.arrays import FloatArray, IntArray
 from neurodeploy.ir.program import DECAY_ONE, INPUT, VOLTAGE_UNIT_BITS, FixedPointNeurons, Layer, Program
 from neurodeploy.ir.synapses import DenseSynapses, extreme_sums
@@ -151,7 +151,8 @@ def _fitted(
     shrink = min(shrink, _room(program, weights * np.maximum(gains[:-1].T, 1), best[-1]))
     codes = np.rint(weights * shrink).astype(np.int64)
     sizes = np.cumsum([one.shape[1] for one in before])[:-1]
-    return list(np.split(codes, sizes, axis=1)), np.rint((best[-1] * shrink - bias) / per_code).astype(np.int64)
+    more = np.clip(np.rint((best[-1] * shrink - bias) / per_code), *bias_room(program.layers[-1]))
+    return list(np.split(codes, sizes, axis=1)), more.astype(np.int64)
 
 
 def measured_gains(seen: FloatArray, told: FloatArray, prior: FloatArray) -> FloatArray:

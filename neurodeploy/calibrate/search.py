@@ -19,10 +19,10 @@ from neurodeploy.hw_models.chip import Knob
 from neurodeploy.ir.arrays import IntArray
 from neurodeploy.ir.program import Layer
 
-REACHED, AT_END, SILENT, UNSTOPPABLE = range(4)
+REACHED, BEYOND, SILENT, UNSTOPPABLE = range(4)
 STATES = (
     "reached",
-    "at the end of the range",
+    "no code of the range is enough",
     "too little whatever the code",
     "too much whatever the code",
 )
@@ -93,7 +93,7 @@ def _match(
     excess_of: Callable[[RackSettings], NDArray[Any]],
 ) -> None:
     """Searches one layer's codes of a knob on the chip."""
-    key, best = knob.key(layer.name), Best(work.start(knob, layer, settings))
+    key, best = knob.key(layer.name), Best(work.start(knob, layer, settings), knob.highest_code)
 
     def response(codes: IntArray) -> NDArray[Any]:
         excess = excess_of(settings | {key: codes})
@@ -110,7 +110,7 @@ def _take(
     """Puts the codes that a response asks for among the settings."""
     key, start = knob.key(layer.name), work.start(knob, layer, settings)
     found = _search(work, knob, response, start, int(key in settings))
-    settings[key], mask[key] = judged(found, start, knob)
+    settings[key], mask[key] = judged(found, start)
 
 
 def match_layers(work: Work, knob: Knob, settings: RackSettings) -> Proposal:
@@ -124,7 +124,7 @@ def match_layers(work: Work, knob: Knob, settings: RackSettings) -> Proposal:
     for layer in work.firing:
         moved = _Moved(work, knob, [layer], settings)
         found = moved.search(work)
-        offset, state = judged(found, np.zeros_like(found.codes), knob)
+        offset, state = judged(found, np.zeros_like(found.codes))
         settings |= moved.by(offset)
         mask |= {key: spread(state, codes) for key, codes in moved.base.items()}
     return Proposal(settings, mask)
@@ -136,7 +136,7 @@ def match_chip(work: Work, knob: Knob, settings: RackSettings) -> Proposal:
         return _descend(work, knob, settings, [work.firing])
     moved = _Moved(work, knob, work.firing, settings)
     found = moved.search(work)
-    offset, state = judged(found, np.zeros_like(found.codes), knob)
+    offset, state = judged(found, np.zeros_like(found.codes))
     mask = {key: spread(state, codes) for key, codes in moved.base.items()}
     return Proposal(dict(settings) | moved.by(offset), mask)
 
@@ -158,7 +158,7 @@ class _Moved:
         whole = Knob(self.knob.quantity, "layer", self.knob.bits, self.knob.span)
         totals = {layer.name: sum(int(part[layer.name].sum()) for part in work.wanted) for layer in self.layers}
         start = np.zeros(work.bench.device.chips, dtype=np.int64)
-        best = Best(start)
+        best = Best(start, self.knob.highest_code)
 
         def response(offset: IntArray) -> NDArray[Any]:
             excess = work.excess(self.layers, whole, self.settings | self.by(offset))
@@ -199,19 +199,18 @@ def _search(work: Work, knob: Knob, response: Response, start: IntArray, more: i
     return ALGORITHMS[work.options.algorithm](response, start, knob.highest_code, runs)
 
 
-def judged(found: Search, start: IntArray, knob: Knob) -> tuple[IntArray, IntArray]:
-    """(codes, states): a knob that does nothing stays where it was; one that would have to go on stays at its end.
+def judged(found: Search, start: IntArray) -> tuple[IntArray, IntArray]:
+    """(codes, states): a knob that does nothing stays where it was; one that would have to go on, where it is nearest.
 
-    At its end a neuron is nearer to what it should be than anywhere else within the range, and the mask says that it
-    is not there. Where it was, it would be as far off as the worst neurons are.
+    There a neuron is nearer to what it should be than anywhere else within the range, and the mask says that it has not
+    come there. Where it was, it would be as far off as the worst neurons are. Of codes that do equally well, as behind
+    the last one that still changes anything, it is the smallest.
     """
-    code, excess = found.codes, found.excess
-    state = np.full(code.shape, REACHED)
-    outward = (np.abs(code) == knob.highest_code) & (np.sign(excess) == np.sign(code)) & (excess != 0)
-    state = np.where(outward, AT_END, state)
+    excess = found.excess
+    state = np.where(found.beyond, BEYOND, np.full(found.codes.shape, REACHED))
     deaf = ~found.answered & (excess != 0)
     state = np.where(deaf & (excess < 0), SILENT, np.where(deaf, UNSTOPPABLE, state))
-    return np.where(deaf, start, code), state
+    return np.where(deaf, start, found.codes), state
 
 
 def spread(values: IntArray, like: IntArray) -> IntArray:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, progress_bar, say
 from neurodeploy.cli.population import (
@@ -16,13 +17,13 @@ from neurodeploy.cli.population import (
     CPUS,
     DATA,
     DATA_ROOT,
+    DEFAULT_NOISE,
     DEVICE,
     ENCODING,
     FIXED,
     GPUS,
     INPUT_BITS,
     JOBS,
-    MODELS,
     NOISE,
     POPULATION,
     RAY,
@@ -43,7 +44,9 @@ STUDY_SUFFIXES = (".sqlite", ".sqlite3", ".db")
 
 
 def calibrate(
-    models: list[Path] = MODELS,
+    models: list[Path] = typer.Argument(
+        help="model.pt or .net; several are measured side by side, on the same chips and samples."
+    ),
     chip: str = CHIPS_OF,
     level: str = LEVEL,
     noise: list[str] = NOISE,
@@ -106,6 +109,13 @@ def calibrate(
     if ray is None:  # else the device is one of the cluster's
         find_device(device)
     _check_analogue(chip)
+    for path in models:
+        if dynapse2.is_artifact(path):
+            raise UsageError(f"{path}: a DYNAP-SE2 artifact; calibrate takes a model.pt with --chip dynapse2")
+        if xylo.is_artifact(path):
+            raise UsageError(
+                f"{path}: made for a Xylo, a digital chip: every one computes the same, without calibration"
+            )
     levels, base = parse_ladder(level), parse_noise(fixed)
     rate = Options.tuning_rate if tuning_rate is None else tuning_rate
     options = Options(algorithm, measure, tuning_steps=tuning_steps or Options.tuning_steps, tuning_rate=rate)
@@ -121,7 +131,9 @@ def calibrate(
         raise UsageError(f"{_named(given)}: for a profile, -o FOLDER")
     if 6 not in levels and any(value is not None for value in of_level_6.values()):
         raise UsageError(f"{_named(of_level_6)}: of level 6, which --level {level} does not climb")
-    axes = parse_axes(noise, fixed) if to_study else []
+    if noise and not to_study:
+        raise UsageError(f"--noise {noise[0]}: one chip's noise is given by --with, as in --with mismatch=0.3")
+    axes = parse_axes(noise or DEFAULT_NOISE, fixed) if to_study else []
     changes = None if check_at is None else _changes(check_at)
     of_net = {"data": data, "steps": steps, "input_bits": input_bits, "encoding": encoding}
     studies = [

@@ -12,6 +12,7 @@ import typer
 from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import LARGEST_SEED, print_json, print_table, say, write_text
+from neurodeploy.cli.own_network import refuse
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.files import PROOF, check_output
 
@@ -129,6 +130,9 @@ def run(
     check_output("-o", output, PROOF, (artifact, profile, data))
     if temperature is not None and profile is None:
         raise UsageError("--temperature: is that of the chip of --profile; name its folder")
+    if xylo.is_artifact(artifact) or dynapse2.is_artifact(artifact):
+        of_net = {"--steps": steps is not None, "--input-bits": input_bits is not None, "--encoding": how != "direct"}
+        refuse(of_net, f"only for a .net file; {artifact} has its own")
     if xylo.is_artifact(artifact):
         if profile is not None:
             raise UsageError("--profile: a Xylo artifact is not calibrated, the chip is digital")
@@ -209,8 +213,12 @@ def _prove_profile(
         if artifact is not None and data is not None:  # with the bits and frames that the network was trained on
             chosen = replace(chosen, inputs=test_inputs(artifact, data, data_root, samples))
     before, after = profile.selection_before, profile.selection_after
+    left_out = list(profile.virtual_chip_noise.outside_program)
+    if left_out:
+        say(f"noise left out: {', '.join(left_out)}; a backend runs a chip's Program, of which these are no part")
     return prove_program(own, backend, chosen) | {
-        "profile": {"chip_id": profile.chip_id, "selection_before": before, "selection_after": after}
+        "profile": {"chip_id": profile.chip_id, "selection_before": before, "selection_after": after},
+        "noise_left_out": left_out,
     }
 
 

@@ -15,6 +15,7 @@ from neurodeploy.errors import NeurodeployError, UsageError
 if TYPE_CHECKING:
     from neurodeploy.deployment_dynapse2 import PreparedDynapse2
     from neurodeploy.hardware_run import ImportedRun
+    from neurodeploy.study_dynapse2 import ChipPoint, Dynapse2Study
     from neurodeploy.sweep.store import Store
 
 NAME = "dynapse2"
@@ -27,13 +28,13 @@ def is_artifact(path: Path) -> bool:
     return is_dynapse2(path)
 
 
-def inspect_dynapse2(model: Path, chip: str | None, as_json: bool) -> None:
+def inspect_dynapse2(model: Path, chip: str | None, as_json: bool, strict: bool = False) -> None:
     """Prints cores and how alive each layer is, and raises DesignRuleError where the chip cannot hold it alive."""
     from neurodeploy.deployment_dynapse2 import prepare
     from neurodeploy.snn.model_file import load_model
 
     prepared = prepare(load_model(model), chip, allow_dead=True)
-    print_prepared(prepared, _rows(prepared), as_json)
+    print_prepared(prepared, _rows(prepared), as_json, strict)
 
 
 def export_dynapse2(
@@ -107,33 +108,33 @@ def import_dynapse2(folder: Path, artifact: Path) -> ImportedRun:
     return import_run(folder, load_dynapse2(artifact))
 
 
-def sweep_artifacts(
-    artifacts: Sequence[Path],
-    noise: Sequence[str],
-    fixed: Sequence[str],
-    chips: int,
-    seed: int,
-    jobs: int,
-    samples: int | None,
-    data_root: str | None,
-    store: Store,
-) -> None:
-    """Measures virtual chips of DYNAP-SE2 artifacts on the test samples of the data set that they were trained on.
+def artifact_studies(
+    artifacts: Sequence[Path], chips: int, seed: int, jobs: int, samples: int | None, data_root: str | None
+) -> list[Dynapse2Study]:
+    """Virtual chips of DYNAP-SE2 artifacts, on the test samples of the data set that they were trained on.
 
     Raises:
-        UsageError: for what is no such artifact, or a noise that this chip has not.
+        UsageError: for what is no such artifact, or two of the same name.
     """
     from neurodeploy.deployment_chip import test_set
     from neurodeploy.export.dynapse2_folder import load_dynapse2
-    from neurodeploy.study_dynapse2 import Dynapse2Study, parse_points, sweep_dynapse2
+    from neurodeploy.study_dynapse2 import Dynapse2Study
 
-    points = parse_points(noise, fixed)
     names = [path.resolve().name for path in artifacts]
     if len(set(names)) < len(names):
         raise UsageError(f"{', '.join(map(str, artifacts))}: artifacts side by side need different names")
+    studies = []
     for path, name in zip(artifacts, names, strict=True):
         loaded = load_dynapse2(path)
-        study = Dynapse2Study(loaded.network, name, test_set(loaded, data_root, samples), chips, seed, jobs)
+        studies.append(Dynapse2Study(loaded.network, name, test_set(loaded, data_root, samples), chips, seed, jobs))
+    return studies
+
+
+def sweep_artifacts(studies: Sequence[Dynapse2Study], points: Sequence[ChipPoint], store: Store) -> None:
+    """Measures all chips of studies at every point."""
+    from neurodeploy.study_dynapse2 import sweep_dynapse2
+
+    for study in studies:
         with progress_bar("sweep") as progress:
             sweep_dynapse2(study, points, store, progress)
 

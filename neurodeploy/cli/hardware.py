@@ -11,6 +11,7 @@ import typer
 from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, say
+from neurodeploy.cli.own_network import refuse
 from neurodeploy.errors import NeurodeployError, UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ def deploy(
     record: str = typer.Option("last", "--record", help="Whose spikes come back: last or all."),
     probes: str = typer.Option("power,time", "--probes", help="Of power, time, memory, activity; or none."),
     samples: int = typer.Option(None, "--samples", min=1, help="How many of the artifact's samples."),
-    python: str = typer.Option(None, "--python", help="Python that has lava-loihi, where it is not this one."),
+    python: str = typer.Option(
+        None, "--python", help="Python that has the vendor's driver (lava-loihi, or samna), where it is not this one."
+    ),
     output: Path = typer.Option(None, "-o", "--output", help="Run folder to write; by default beside the artifact."),
     as_json: bool = AS_JSON,
 ) -> None:
@@ -38,7 +41,16 @@ def deploy(
 
     place = output if output is not None else _beside(artifact, target)
     _check_place(place)
-    if xylo.is_target(target) or xylo.is_artifact(artifact):
+    to_xylo = xylo.is_target(target) or xylo.is_artifact(artifact)
+    if to_xylo or target == dynapse2.NAME or dynapse2.is_artifact(artifact):
+        of_loihi = {"--host": host != "slurm", "--address": address is not None, "--partition": partition is not None}
+        of_loihi |= {"--board": board is not None, "--generation": generation != "N3B3"}
+        if not to_xylo:  # outputs alone are watched, and the board measures nothing
+            of_loihi |= {"--record": record != "last", "--probes": probes != "power,time"}
+        which, also = ("Xylo", "--record, --probes, ") if to_xylo else ("DYNAP-SE2", "")
+        why = f"not for the board of a {which}, which is at this machine; there are {also}--samples, --python"
+        refuse(of_loihi, why)
+    if to_xylo:
         found = xylo.deploy_xylo(artifact, target, samples, record, probes, python)
         _finish(found, place, as_json)
         return
@@ -120,8 +132,10 @@ def _finish(found: ImportedRun, output: Path, as_json: bool) -> None:
             typer.echo(f"{name}: {shown or 'no figures came back'}")
         say(f"saved in {output}")
     if not found.agrees:
+        differing = comparison["mismatched_voltages"]
+        voltages = "voltages unknown" if differing is None else f"{differing} voltages"
         raise NeurodeployError(
-            f"{run.backend} differs from the reference in {comparison['mismatched_spikes']} spikes, "
-            f"{comparison['mismatched_voltages']} voltages and {comparison['readouts_differing']} readouts; "
+            f"{run.backend} differs from the reference in {comparison['mismatched_spikes']} spikes, {voltages} and "
+            f"{comparison['readouts_differing']} readouts; "
             f"{comparison['first'] or 'only the readout differs'}"
         )

@@ -13,6 +13,7 @@ from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, say
 from neurodeploy.cli.deploy import CHIP, SEARCH_SCALES, TARGET, check_search
+from neurodeploy.cli.own_network import refuse
 from neurodeploy.errors import DesignRuleError, UsageError
 
 if TYPE_CHECKING:
@@ -46,11 +47,18 @@ def inspect(
     target, chosen = xylo.named(target, chip)
     if search_scales:
         check_search(target)
-    if target == xylo.NAME:
-        xylo.inspect_xylo(model, chosen, as_json)
-        return
-    if target == dynapse2.NAME:
-        dynapse2.inspect_dynapse2(model, chip, as_json)
+    if target in (xylo.NAME, dynapse2.NAME):
+        of_others: dict[str, Any] = {"--load": load or None, "--energy": energy or None, "--steps": steps}
+        of_others |= {"--input-bits": input_bits, "--data": data, "--data-root": data_root, "--samples": samples}
+        of_others |= {"--encoding": None if encoding == "direct" else encoding}
+        refuse(
+            {name: value is not None for name, value in of_others.items()},
+            f"not for --target {target}, which takes a model.pt with its own samples; there are --chip, --strict",
+        )
+        if target == xylo.NAME:
+            xylo.inspect_xylo(model, chosen, as_json, strict)
+        else:
+            dynapse2.inspect_dynapse2(model, chip, as_json, strict)
         return
     given = NetSamples(steps, input_bits, data, data_root, samples, known_encoding(encoding))
     if model.suffix == NET_SUFFIX:

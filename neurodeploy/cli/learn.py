@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import print_json, print_table, quiet, say
+
+if TYPE_CHECKING:
+    from neurodeploy.config import ExperimentConfig
 
 
 def train(
@@ -27,7 +30,7 @@ def train(
 ) -> None:
     """Train a spiking network with parametric surrogate gradients and potential adjustment.
 
-    A preset holds under a recipe, that under --config, that under --set, that under the other options.
+    Later ones override earlier ones: preset, --recipe, --config, --set a.b=c, then the other options.
     """
     from neurodeploy import presets
     from neurodeploy.config import load_config
@@ -59,4 +62,16 @@ def train(
             f"({metrics['best_on_test_selection']})"
         )
     say(f"{output}: {metrics['data_set']}, epoch {metrics['epoch']} of {chosen.train.epochs}, {metrics['selection']}")
-    say(f"next: neurodeploy export {output} --target lava")
+    say(f"next: neurodeploy export {output} --target {_target(chosen)}")
+
+
+def _target(config: ExperimentConfig) -> str:
+    """What the network was made for, of the targets that take it."""
+    network = config.network
+    if network.most_spikes > 1:
+        return "xylo --chip xylo-a3"
+    if network.fan_in is not None and network.reset == "zero":
+        return "dynapse2"
+    if network.reset == "zero":
+        return "lava"
+    return "xylo --chip xylo-a3" if config.data.scan != "none" else "rockpool"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from neurodeploy.cli.console import print_json, print_table, say, write_text
-from neurodeploy.errors import DesignRuleError
+from neurodeploy.errors import DesignRuleError, UsageError
 
 if TYPE_CHECKING:
     from neurodeploy.deployment_chip import Prepared
@@ -18,18 +18,32 @@ if TYPE_CHECKING:
     from neurodeploy.ir.arrays import IntArray
 
 
-def print_prepared(prepared: Prepared[Any], rows: Sequence[dict[str, Any]], as_json: bool) -> None:
+def refuse(given: Mapping[str, bool], why: str) -> None:
+    """Raises UsageError naming the options that were given and are not there.
+
+    Args:
+        given: option -> whether it was given.
+        why: for whom they are not, and what is there.
+    """
+    wrong = [name for name, there in given.items() if there]
+    if wrong:
+        raise UsageError(f"{', '.join(wrong)}: {why}")
+
+
+def print_prepared(prepared: Prepared[Any], rows: Sequence[dict[str, Any]], as_json: bool, strict: bool) -> None:
     """Prints how alive each layer is.
 
     Args:
         rows: the layers for people.
+        strict: take every warning for a violation.
 
     Raises:
         DesignRuleError: where the chip cannot hold the network alive.
     """
     chip, cores = prepared.network.chip, prepared.cores
+    violated = [*prepared.dead, *(prepared.warnings if strict else ())]
     if as_json:
-        content = {"fits": not prepared.dead, "dead": prepared.dead, "warnings": prepared.warnings}
+        content = {"fits": not violated, "dead": prepared.dead, "warnings": prepared.warnings}
         content |= {"agreement": prepared.agreement, "layers": prepared.layers}
         print_json(content | ({} if cores is None else {"cores": cores}))
     else:
@@ -40,9 +54,9 @@ def print_prepared(prepared: Prepared[Any], rows: Sequence[dict[str, Any]], as_j
         typer.echo(f"decisions as in floating point, calibration samples: {prepared.agreement:.1%}")
         for warning in prepared.warnings:
             typer.echo(f"warning: {warning}")
-        typer.echo(f"fits {chip}: {'no' if prepared.dead else 'yes'}")
-    if prepared.dead:
-        raise DesignRuleError(f"{chip} as it would be quantised", prepared.dead)
+        typer.echo(f"fits {chip}: {'no' if violated else 'yes'}")
+    if violated:
+        raise DesignRuleError(f"{chip} as it would be quantised", violated)
 
 
 def print_export(

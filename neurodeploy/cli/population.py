@@ -11,6 +11,7 @@ import typer
 from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import LARGEST_SEED, print_json, print_table, progress_bar, say
+from neurodeploy.cli.own_network import refuse
 from neurodeploy.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -20,9 +21,11 @@ MODELS = typer.Argument(
     help="model.pt, .net or DYNAP-SE2 artifact; several are measured side by side, on the same chips and samples."
 )
 CHIPS_OF = typer.Option("loihi2,mixed-signal", "--chip", help="Chip models, separated by commas.")
+DEFAULT_NOISE = ["mismatch"]
 NOISE = typer.Option(
-    ["mismatch"],
+    [],
     "--noise",
+    show_default=DEFAULT_NOISE[0],
     help="mismatch, weight_mismatch, thermal and others, with levels =0,0.1,0.3 or =0:0.5:0.1; repeatable.",
 )
 FIXED = typer.Option(
@@ -111,17 +114,17 @@ def sweep(
     from neurodeploy.calibrate.ladder import parse_ladder
     from neurodeploy.report.sensitivity import check_chart, write_sensitivity
     from neurodeploy.simulate.torch_device import find_device
-    from neurodeploy.study import parse_axes
+    from neurodeploy.study import parse_axes, parse_noises
     from neurodeploy.sweep.design import make_points
     from neurodeploy.sweep.executor import make_executor
     from neurodeploy.sweep.export import check_export
     from neurodeploy.sweep.export import export as write_results
-    from neurodeploy.sweep.plan import parse_axis, parse_noise
+    from neurodeploy.sweep.plan import parse_noise
     from neurodeploy.sweep.run import check_until, sweep_until
     from neurodeploy.sweep.run import sweep as run_sweep
     from neurodeploy.sweep.sensitivity import sensitivity as analyse
     from neurodeploy.sweep.solve import solve
-    from neurodeploy.sweep.statistics import known_interval
+    from neurodeploy.sweep.statistics import check_fraction, known_interval
     from neurodeploy.sweep.store import Store, records
     from neurodeploy.sweep.tables import TABLES
     from neurodeploy.sweep.work import check_calibratable
@@ -136,6 +139,11 @@ def sweep(
         raise UsageError(f"{' and '.join(asked)}: one question at a time")
     if solve_for is not None and floor is None:
         raise UsageError("--solve-for: needs --floor, the accuracy that chips must keep, as in --floor 0.9")
+    if solve_for is not None and noise:
+        raise UsageError(f"--noise {noise[0]}: --solve-for says which noise; what is there besides is given by --with")
+    if floor is not None:
+        check_fraction("--floor", floor)
+    noise = noise or DEFAULT_NOISE
     if chart is not None:
         if not sensitivity:
             raise UsageError("--chart: draws --sensitivity; curves are drawn by `neurodeploy report`")
@@ -145,10 +153,18 @@ def sweep(
     if export is not None:
         check_export(export)
     if own:
-        _check_own(chip, design, asked, level, ray, device, data)
+        from neurodeploy.study_dynapse2 import parse_points
+
+        others = {"--points": points, "--steps": steps, "--input-bits": input_bits, "--ray": ray, "--data": data}
+        others |= {"--design-seed": design_seed or None, "--calibrated": level}
+        others |= {"--most-chips": None if most_chips == MOST_CHIPS.default else most_chips}
+        others |= {"--encoding": None if encoding == ENCODING.default else encoding}
+        _check_own(chip, design, asked, device, others)
+        chip_points, kind = parse_points(noise, fixed), known_interval(interval)
+        of_artifacts = dynapse2.artifact_studies(models, chips, seed, jobs, samples, data_root)
         with Store(output) as store:
-            dynapse2.sweep_artifacts(models, noise, fixed, chips, seed, jobs, samples, data_root, store)
-            rows = records(store.table(show or "curves", known_interval(interval), floor))
+            dynapse2.sweep_artifacts(of_artifacts, chip_points, store)
+            rows = records(store.table(show or "curves", kind, floor))
             notes = [] if export is None else [f"{export}: {write_results(store, export)} rows, one per chip and cell"]
         _print(rows, notes, output, as_json)
         return
@@ -157,8 +173,8 @@ def sweep(
     base, kind = parse_noise(fixed), known_interval(interval)
     calibrated, ladder = level is not None, None if level is None else parse_ladder(level)
     half = None if until is None else check_until(until, chips, most_chips)
-    axis = None if solve_for is None else parse_axis(solve_for, base)
-    given = parse_noise(noise, base) if sensitivity else None
+    axis = None if solve_for is None else parse_axes([solve_for], fixed)[0]
+    given = parse_noises(noise, fixed) if sensitivity else None
     plan = [] if asked and until is None else make_points(parse_axes(noise, fixed), design, points, design_seed)
     of_net = {"data": data, "steps": steps, "input_bits": input_bits, "encoding": encoding}
     studies = _studies(models, chip, chips, samples, seed, data_root, device, of_net)
@@ -209,22 +225,14 @@ def _print(rows: list[dict[str, Any]], notes: list[str], output: Path, as_json: 
         say(f"{output}: stored; next: neurodeploy report {output.parent}")
 
 
-def _check_own(
-    chip: str, design: str, asked: list[str], level: str | None, ray: str | None, device: str, data: str | None
-) -> None:
-    """Refuses what is not there for artifacts of chips whose networks are not Programs."""
-    given = {
-        "--chip": chip != CHIPS_OF.default,
-        "--design": design != DESIGN.default,
-        "--calibrated": level is not None,
-    }
-    given |= {"--ray": ray is not None, "--device": device != DEVICE.default, "--data": data is not None}
-    wrong = [*asked, *(name for name, there in given.items() if there)]
-    if wrong:
-        raise UsageError(
-            f"{', '.join(wrong)}: not for an artifact, which is for its own chip and data; it takes --noise, --with, "
-            "--chips, --samples, --jobs"
-        )
+def _check_own(chip: str, design: str, asked: list[str], device: str, others: dict[str, Any]) -> None:
+    """Refuses what is not there for artifacts of chips whose networks are not Programs; None in `others`: not given."""
+    given = {"--chip": chip != CHIPS_OF.default, "--design": design != DESIGN.default}
+    given |= dict.fromkeys(asked, True) | {"--device": device != DEVICE.default}
+    refuse(
+        given | {name: value is not None for name, value in others.items()},
+        "not for an artifact, which is for its own chip and data; it takes --noise, --with, --chips, --samples, --jobs",
+    )
 
 
 def _studies(

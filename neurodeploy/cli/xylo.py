@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from neurodeploy.hardware_run import ImportedRun
 
 NAME = "xylo"
+_PROBES = ("power", "time")
 
 
 def is_artifact(path: Path) -> bool:
@@ -33,13 +34,13 @@ def named(target: str, chip: str | None) -> tuple[str, str | None]:
     return NAME, target
 
 
-def inspect_xylo(model: Path, chip: str | None, as_json: bool) -> None:
+def inspect_xylo(model: Path, chip: str | None, as_json: bool, strict: bool = False) -> None:
     """Prints how alive each layer is, and raises DesignRuleError where the chip cannot hold the network alive."""
     from neurodeploy.deployment_xylo import prepare
     from neurodeploy.snn.model_file import load_model
 
     prepared = prepare(load_model(model), chip, allow_dead=True)
-    print_prepared(prepared, _rows(prepared), as_json)
+    print_prepared(prepared, _rows(prepared), as_json, strict)
 
 
 def export_xylo(
@@ -76,6 +77,9 @@ def deploy_xylo(
         raise UsageError(f"--target {target}: {folder} was made for {loaded.network.chip}")
     if record not in ("last", "all"):
         raise UsageError(f"--record {record}: last or all")
+    unknown = set(probes.split(",")) - {*_PROBES, "none"}
+    if unknown:
+        raise UsageError(f"--probes {probes}: {', '.join(_PROBES)} or none; a Xylo board measures no more")
     chip = loaded.network.chip if target == NAME else target
     whose = "all" if record == "all" else "output"
     simulator = f"neurodeploy run {folder} --backend {NAME}"

@@ -122,9 +122,9 @@ def incoming(synapses: Synapses, index: tuple[int, ...], shape: Shape) -> tuple[
     columns = left * synapses.stride[1] - synapses.padding[1] + np.arange(broad) * synapses.dilation[1]
     there = ((rows >= 0) & (rows < part.shape[1]))[:, None] & ((columns >= 0) & (columns < part.shape[2]))[None]
     taken = part[:, np.clip(rows, 0, part.shape[1] - 1)][:, :, np.clip(columns, 0, part.shape[2] - 1)]
-    weights = synapses.weight[channel][:, there]
+    weights = synapses.weight[channel][:, there]  # none, where the kernel lies in the padding
     return (
-        taken[:, there].reshape(weights.size, -1),
+        taken[:, there].reshape(weights.size, p * p),
         weights.ravel(),
         np.full(weights.size, synapses.delay, dtype=np.int64),
     )

@@ -34,7 +34,7 @@ class Split:
     temporal: bool = False
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return self.labels.size  # whatever their shape is, before it was checked
 
     def take(self, chosen: slice | NDArray[np.int64]) -> Split:
         """Some of the samples, by slice or by index."""
@@ -89,7 +89,7 @@ def _problems(split: Split, source: Input, classes: int) -> Iterator[str]:
     order = f"(N, {'T, ' if split.temporal else ''}{_ORDERS.get(len(source.shape), 'features')})"
     if samples.dtype != np.uint8:
         yield f"samples of type {samples.dtype}; uint8 is expected"
-    if len(samples) != len(labels) or labels.ndim != 1:
+    if labels.ndim != 1 or labels.shape != samples.shape[:1]:
         yield f"samples of shape {samples.shape} but labels of shape {labels.shape}; one label per sample is expected"
     if samples.size == 0:
         yield f"no samples (shape {samples.shape}); at least one is needed"

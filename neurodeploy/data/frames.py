@@ -10,7 +10,7 @@ import tempfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,9 +134,14 @@ class Framing:
         return frames.reshape(self.steps, *self.shape)
 
 
-def cache_path(folder: str, name: str, framing: Framing, files: Sequence[Path]) -> Path:
-    """Where frames of these files are kept: the name changes with any of their paths, sizes, times, or the options."""
-    state = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+def cache_path(folder: str, name: str, framing: Framing, files: Mapping[str, Sequence[Path]]) -> Path:
+    """Where frames of these files are kept.
+
+    The name changes with any of their paths, sizes and times, with the part that a file is of, and with the options.
+    """
+    state = {
+        part: [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in own] for part, own in files.items()
+    }
     content = json.dumps([_CACHE_FORMAT, name, repr(framing), state])
     return Path(folder).expanduser() / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:20]}.npz"
 
@@ -179,7 +184,7 @@ def ordered_events(source: Path | str, sensor: Sensor, columns: dict[str, NDArra
     """Events in order of time, t from 0 on, each on the sensor.
 
     Raises:
-        FileFormatError: where there are none, or one of them is not on the sensor or before the start.
+        FileFormatError: where there are none, or one of them is not on the sensor, between pixels or before the start.
     """
     limits = {"x": sensor.size[-1], "p": sensor.polarities} | ({"y": sensor.size[0]} if len(sensor.size) == 2 else {})
     events = np.empty(len(columns["t"]), dtype=[(name, np.int64) for name in ("t", *limits)])
@@ -188,6 +193,12 @@ def ordered_events(source: Path | str, sensor: Sensor, columns: dict[str, NDArra
     if not len(events):
         raise FileFormatError(f"{source}: no events")
     for name, limit in limits.items():
+        whole = events[name] == columns[name]
+        if not whole.all():
+            wrong = int(np.argmin(whole))
+            raise FileFormatError(
+                f"{source}: event {wrong} has {name}={columns[name][wrong]}; whole numbers are allowed"
+            )
         if events[name].min() < 0 or events[name].max() >= limit:
             wrong = int(np.argmax((events[name] < 0) | (events[name] >= limit)))
             raise FileFormatError(

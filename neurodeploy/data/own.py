@@ -76,7 +76,7 @@ def load_npz(config: DataConfig, steps: int) -> Loaded:
     shape = samples["train"].shape[2 if temporal else 1 :]
     if 0 in shape:
         raise UsageError(f"{path}: train_samples of shape {arrays['train_samples'].shape}: no dimension may be 0")
-    classes = int(arrays["classes"]) if "classes" in arrays else int(labels["train"].max(initial=0)) + 1
+    classes = _classes(path, arrays["classes"]) if "classes" in arrays else int(labels["train"].max(initial=0)) + 1
     splits = {part: Split(samples[part], labels[part], temporal) for part in parts}
     source = Input(shape, scale, bits)
     return Loaded(path.name, source, classes, splits["train"], splits["test"], splits.get("validation"))
@@ -106,14 +106,24 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 def _is_temporal(path: Path, arrays: dict[str, NDArray[Any]]) -> bool:
     shape = arrays["train_samples"].shape
     flag = arrays.get("temporal")
-    if flag is not None and flag.size != 1:
-        raise UsageError(f"{path}: temporal of shape {flag.shape}; one true or false is expected")
+    if flag is not None and (flag.size != 1 or flag.dtype.kind not in "iub" or int(flag.item()) not in (0, 1)):
+        raise UsageError(f"{path}: temporal {_told(flag)}; one true or false is expected")
     temporal = bool(flag.item()) if flag is not None else len(shape) in (3, 5)
     dimensions = len(shape) - temporal
     if not 2 <= dimensions <= 4:
         orders = _TEMPORAL if temporal else _STATIC
         raise UsageError(f"{path}: train_samples of shape {shape}; {orders} is expected (temporal={temporal})")
     return temporal
+
+
+def _classes(path: Path, array: NDArray[Any]) -> int:
+    if array.size != 1 or array.dtype.kind not in "iu" or array.item() < 1:
+        raise UsageError(f"{path}: classes {_told(array)}; one integer from 1 on is expected")
+    return int(array.item())
+
+
+def _told(array: NDArray[Any]) -> str:
+    return f"is {array.item()!r}" if array.size == 1 else f"of shape {array.shape}"
 
 
 def _samples(path: Path, name: str, array: NDArray[Any], temporal: bool) -> Samples:

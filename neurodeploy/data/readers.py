@@ -23,6 +23,7 @@ _AEDAT3_PACKET = struct.Struct("<hhiiiiii")  # type, source, size, place of the 
 _POLARITY_EVENT = 1
 _AEDAT3_RECORD = 8  # bytes
 _AEDAT4_MAGIC = b"#!AER-DAT4.0\r\n"
+_PANIC = "PanicException"  # of Rust code, as aedat's: a BaseException, whose class pyo3 does not give away
 _MILLISECOND = 1000  # microseconds
 
 
@@ -58,7 +59,8 @@ def read_dvs_cifar10(path: Path) -> Events:
 def _read_aedat2(path: Path) -> Events:
     """AEDAT 2.0: header lines that start with #, then big-endian 32-bit address and microseconds.
 
-    The address of a DVS128: bit 0 polarity (0 is ON), bits 1 to 7 x from the right, bits 8 to 14 y (jAER).
+    The address of a DVS128: bit 0 polarity (0 is ON), bits 1 to 7 x from the right, bits 8 to 14 y (jAER). Bit 15 marks
+    special events, as of a trigger, which are of no pixel and left out.
     """
     try:
         content = path.read_bytes()
@@ -72,7 +74,7 @@ def _read_aedat2(path: Path) -> Events:
     if (len(content) - start) % _AEDAT2_RECORD:
         raise FileFormatError(f"{path}: truncated: {len(content) - start} bytes are not whole events of 8")
     records = np.frombuffer(content, dtype=">u4", offset=start).reshape(-1, 2).astype(np.int64)
-    address, t = records[:, 0], records[:, 1]
+    address, t = records[records[:, 0] >> 15 & 1 == 0].T
     t = t - t.min(initial=2**32) if len(t) else t
     columns = {"t": t, "x": 127 - (address >> 1 & 127), "y": address >> 8 & 127, "p": 1 - (address & 1)}
     return ordered_events(path, DVS128, columns)
@@ -129,7 +131,9 @@ def _read_aedat4(path: Path) -> Events:
         found = tonic("io").read_aedat4(str(path))
     except MissingBackendError:
         raise
-    except Exception as error:  # tonic and aedat raise bare Exception, RuntimeError, ValueError ...
+    except BaseException as error:  # tonic and aedat raise bare Exception, RuntimeError, ValueError ...
+        if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+            raise
         raise FileFormatError(f"{path}: damaged or truncated ({error})") from error
     t = found["t"].astype(np.int64)
     columns = {"t": t - t.min() if len(t) else t, "x": found["x"], "y": found["y"], "p": found["on"]}

@@ -113,7 +113,7 @@ def load_recordings(name: str, config: DataConfig, steps: int) -> Loaded:
             )
     cache = None
     if config.cache is not None:
-        cache = cache_path(config.cache, name, framing, [file for part in parts.values() for file in part.files])
+        cache = cache_path(config.cache, name, framing, {part: found.files for part, found in parts.items()})
     samples = read_cache(cache, tuple(parts)) if cache else None
     if samples is None:
         samples = _all_frames(name, parts, framing)

@@ -23,7 +23,7 @@ from neurodeploy.ir.program import INPUT, FixedPointNeurons, Layer, Program
 
 CHIP = "loihi2"
 MOST_STEPS = 2**20
-_THRESHOLD_MOST = 2**17 - 1
+NEVER_FIRES = 2**17 - 1  # or more: the threshold of layers whose voltages are read
 _TYPES = ("input", "conv", "flatten", "dense", "dense_rec")
 _REFUSED = {
     "pool": "netx has no pooling layer; average pooling can be a convolution with stride",
@@ -176,10 +176,10 @@ def _can_fire(layer: Layer) -> bool:
     slayer writes 2^18 - 1 there, and `neurodeploy.export.netx` 2^17 - 1, which Lava's saturating voltage just exceeds.
     """
     assert isinstance(layer.neurons, FixedPointNeurons)  # every layer here is made of them
-    return int(layer.neurons.threshold.min()) < _THRESHOLD_MOST
+    return int(layer.neurons.threshold.min()) < NEVER_FIRES
 
 
 def _as_readout(layer: Layer) -> Layer:
     """The same layer as a readout, whose threshold does not count: the largest that the register holds."""
     assert isinstance(layer.neurons, FixedPointNeurons)
-    return replace(layer, neurons=replace(layer.neurons, threshold=frozen_ints(_THRESHOLD_MOST)), fires=False)
+    return replace(layer, neurons=replace(layer.neurons, threshold=frozen_ints(NEVER_FIRES)), fires=False)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from neurodeploy.config import MOST_STEPS
 from neurodeploy.errors import FileFormatError, MissingBackendError, UsageError
 from neurodeploy.importing import nir_dialect as dialect
 from neurodeploy.importing.hdf5 import Limits, Tree, read_tree
@@ -22,7 +23,6 @@ from neurodeploy.importing.nir_nodes import Reading, Taken, gained, take
 from neurodeploy.ir.network import Edge, Network
 from neurodeploy.ir.nodes import Input, MembraneReadout, Node, SpikeCountReadout
 
-MOST_STEPS = 2**20
 _STATELESS = ("Input", "Output", "Affine", "Linear", "Conv2d", "SumPool2d", "AvgPool2d", "Flatten")
 _KNOWN = (*_STATELESS, "Delay", "IF", "LIF", "CubaLIF", "I", "LI", "NIRGraph")
 _REFUSED = {
@@ -84,7 +84,8 @@ def read_nir(
             raise _OptionError(f"--dt {step}: must be positive")
         count = _number("--steps", steps, hints, dialect.STEPS, 0)
         if not 1 <= count <= MOST_STEPS or count != int(count):
-            raise _OptionError(f"for how many time steps? Give --steps, 1 to {MOST_STEPS}")
+            asked = f"{count:g}" if count else "for how many"
+            raise _OptionError(f"{asked} time steps? Give --steps, 1 to {MOST_STEPS}")
         scale = _number("--input-scale", input_scale, hints, dialect.SCALE, 1.0)
         bits = _number("--input-bits", input_bits, hints, dialect.BITS, 1)
         network = _network(graph, Reading(step, discretisation), int(count), scale, int(bits), hints)

@@ -7,7 +7,8 @@ r_u, r_v of current and voltage, for t = 1 … T:
     current   u[t] = r_u * u[t-1] + 64 * a
     voltage   v[t] = r_v * v[t-1] + u[t] + bias; where the layer fires, at most 64 * threshold * r_v + u[t] + bias
 
-because a neuron above its threshold is reset.
+because a neuron above its threshold is reset. A current that wraps may bring anything up to 2^23, however negative it
+was: the voltage of a readout is then bounded by its register alone.
 """
 
 from __future__ import annotations
@@ -142,6 +143,12 @@ def wraps_beyond(current: Span) -> bool:
     return current[1] > STATE_LIMIT or current[0] <= -STATE_LIMIT
 
 
+def highest_readout(layer: Layer, program: Program) -> float:
+    """What no input can lift a membrane readout's voltage above, voltage units."""
+    worst = worst_case(layer, program)
+    return max(worst.voltage[1], STATE_LIMIT - 1) if wraps_beyond(worst.current) else worst.voltage[1]
+
+
 def headroom(program: Program, observed: Mapping[str, Observed]) -> list[Headroom]:
     """One row per layer of a fixed-point program; no rows for floating-point neurons, which have no such registers."""
     rows = []
@@ -180,8 +187,9 @@ def headroom_findings(program: Program, observed: Mapping[str, Observed]) -> lis
         if seen is not None and seen.saturations:
             found.append(SATURATION_ON_DATA.at(layer.name, seen.saturations, 0))
         ceiling = int(_fixed(layer).threshold.min()) * _UNIT
-        if not layer.fires and worst.voltage[1] > ceiling:
-            found.append(READOUT.at(layer.name, worst.voltage[1], ceiling))
+        highest = 0.0 if layer.fires else highest_readout(layer, program)
+        if highest > ceiling:
+            found.append(READOUT.at(layer.name, highest, ceiling))
         found += _int32(layer, program)
     return found
 

@@ -24,8 +24,9 @@ class Rounding:
         threshold, decay: of the Network; None for the threshold of a readout.
         decay_stored: what the chip computes with.
         weight_error_rms_percent: root mean square error over the root mean square weight.
-        weights_clipped_percent: share of weights at the end of the range that would lie beyond it.
-        weights_zero_percent: share of non-zero weights that became zero.
+        weights_clipped_percent: share of non-zero weights at the end of the range that would lie beyond it.
+        weights_zero_percent: share of non-zero weights that became zero; where a layer is sparse, the zeros that it has
+            anyway are no part of it.
         current_decay: fraction of the current that is kept each step (0: a current without memory).
     """
 
@@ -62,7 +63,9 @@ def _rounding(exact: LoweredLayer, stored: Layer, input_scale: float, chip: Chip
         ends.append(np.full(after.weight.size, (chip.weight_max + 0.5) * unit))
     weights, kept = np.concatenate(wanted), np.concatenate(got)
     size = float(np.sqrt(np.mean(weights**2))) or 1.0
-    lost = (weights != 0) & (kept == 0)
+    there = weights != 0
+    clipped, lost = np.abs(weights) > np.concatenate(ends), there & (kept == 0)
+    connections = int(there.sum()) or 1
     neuron, neurons = exact.neuron, stored.neurons
     threshold, bias = _threshold_and_bias(stored)
     decay, current_decay = retained(neurons)
@@ -77,8 +80,8 @@ def _rounding(exact: LoweredLayer, stored: Layer, input_scale: float, chip: Chip
         100 * (decay / neuron.decay - 1),
         100 * float(np.abs(bias - exact.bias).max()) / largest_bias,
         100 * float(np.sqrt(np.mean((kept - weights) ** 2))) / size,
-        100 * float((np.abs(weights) > np.concatenate(ends)).mean()),
-        100 * float(lost.mean()),
+        100 * int(clipped.sum()) / connections,
+        100 * int(lost.sum()) / connections,
         float(getattr(neuron, "current_decay", 0.0)),
         current_decay,
     )

@@ -21,7 +21,8 @@ class Population:
 
         i_k[t] = current_decay_k i_k[t-1] + x_k[t]
         u[t] = decay (u[t-1] - n[t-1] threshold) + Σ_k i_k[t] + bias           (reset "zero": 0 where n[t-1] > 0)
-        n[t] = how often threshold goes into u[t], at most `most`; once at u[t] > threshold where `most` is 1
+        n[t] = how often threshold goes into u[t], at most `most`
+        n[t] = 1 where u[t] > threshold                                     (`most` 1), or >= with `fires_at_threshold`
 
     with u[0] = i[0] = n[0] = 0. Neurons that do not fire have n = 0.
 
@@ -38,6 +39,7 @@ class Population:
     most: int = 1
     reset: Reset = "subtract"
     fires: bool = True
+    fires_at_threshold: bool = False
 
     def __post_init__(self) -> None:
         for name in ("decay", "current_decay", "threshold", "bias"):

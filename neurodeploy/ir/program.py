@@ -17,12 +17,14 @@ import numpy as np
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.arrays import FloatArray, IntArray, Shape, check_integers, frozen_floats, frozen_ints
 from neurodeploy.ir.nodes import RESETS, Input, Reset
-from neurodeploy.ir.synapses import DenseSynapses, Synapses
+from neurodeploy.ir.synapses import DenseSynapses, Synapses, largest_sum
 
 INPUT = "input"
 VOLTAGE_UNIT_BITS = 6  # a weight unit is 64 voltage units, and so is a threshold unit (Lava LIF, fixed point)
 DECAY_ONE = 4096  # a decay of 4096 forgets everything, 0 keeps everything
 STATE_LIMIT = 2**23  # current and voltage registers hold 24 bits with sign
+THRESHOLD_MAX = 2**17 - 1  # what a fixed-point neuron's registers hold (lava-nc 0.10.0, lava/proc/lif/models.py)
+BIAS_MANTISSA = (-(2**12), 2**12 - 1)
 # What every simulator computes exactly, in whatever order and in double precision: sums below 2^53, and currents below
 # 2^41, which a decay multiplies by up to 4096. The widest register that is known, Lava's of 32 bits, is far below.
 SUM_LIMIT = 2**53
@@ -159,7 +161,7 @@ class Layer:
 class Program:
     """What a chip runs: layers in an order in which each comes after its sources.
 
-    Integers of fixed-point programs that no simulator could compute exactly are refused (`SUM_LIMIT`, `CURRENT_LIMIT`).
+    Integers that no simulator could compute exactly are refused (`SUM_LIMIT`, `CURRENT_LIMIT` of fixed-point neurons).
 
     Attributes:
         chip: the name of the chip model that it was made for.
@@ -199,8 +201,8 @@ class Program:
             self.readout == "spike_count"
         ):
             raise UsageError("only the last layer of a membrane readout does not fire")
-        for layer in self.layers if self.fixed_point else ():
-            _check_reach(layer, self)
+        for layer in self.layers:
+            (_check_reach if self.fixed_point else _check_sums)(layer, self)
         silent = {layer.name for layer in self.layers if not layer.fires}
         for layer in self.layers:
             if any(synapses.source in silent for synapses in layer.synapses):
@@ -226,10 +228,7 @@ def _check_reach(layer: Layer, program: Program) -> None:
         largest = max(-int(one.weight.min()), int(one.weight.max()))
         reach = float(largest) * int(np.prod(one.weight.shape[1:])) * highest * one.pool**2
         if reach >= SUM_LIMIT:
-            raise UsageError(
-                f"layer {layer.name}: sums of synapses {one.name} may reach {reach:.3g}, with weights of up to "
-                f"{largest}; allowed are sums below 2^53: use smaller weights"
-            )
+            raise _too_large(layer, one, reach)
         # Lava's convolutions wrap their sums; dense ones are shifted by their exponent.
         arriving += reach * 2.0**one.weight_exponent if isinstance(one, DenseSynapses) else min(reach, STATE_LIMIT)
     kept = bool((neurons.current_decay < DECAY_ONE).any())
@@ -239,6 +238,22 @@ def _check_reach(layer: Layer, program: Program) -> None:
             f"layer {layer.name}: its current may reach {current:.3g} voltage units; allowed are currents below 2^41 "
             "(the register wraps at 2^23): use smaller weights or fewer steps"
         )
+
+
+def _check_sums(layer: Layer, program: Program) -> None:
+    """Raises UsageError where sums may be rounded in double precision, so that they depend on the order of adding."""
+    for one in layer.synapses:
+        reach = largest_sum(one, 2**program.input.bits - 1 if one.source == INPUT else 1)
+        if reach >= SUM_LIMIT:
+            raise _too_large(layer, one, reach)
+
+
+def _too_large(layer: Layer, synapses: Synapses, reach: float) -> UsageError:
+    largest = max(-int(synapses.weight.min()), int(synapses.weight.max()))
+    return UsageError(
+        f"layer {layer.name}: sums of synapses {synapses.name} may reach {reach:.3g}, with weights of up to {largest}; "
+        "allowed are sums below 2^53: use smaller weights"
+    )
 
 
 def _check_synapses(layer: Layer, before: set[str], shapes: Mapping[str, Shape]) -> None:

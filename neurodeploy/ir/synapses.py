@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -185,6 +186,13 @@ def extreme_sums(synapses: Synapses, low: int, high: int) -> tuple[float, float]
         upper = upper + _shifted((positive * high + negative * low) * window, exponent)
         lower = lower + _shifted((positive * low + negative * high) * window, exponent)
     return min(float(lower.min()), 0.0), max(float(upper.max()), 0.0)
+
+
+@lru_cache(maxsize=64)  # asked for by every Program that has these synapses, as all chips of a population may
+def largest_sum(synapses: Synapses, highest: int) -> float:
+    """Bound of the sums over inputs up to `highest`, and of every sum on the way to them, before a weight exponent."""
+    rows = np.abs(synapses.weight.reshape(len(synapses.weight), -1).astype(np.float64)).sum(axis=1)
+    return float(rows.max()) * highest * synapses.pool**2
 
 
 def _shifted(sums: Weights, exponent: int) -> Weights:

@@ -80,4 +80,5 @@ def _population(layer: LoweredLayer) -> Population:
     if isinstance(neuron, MembraneReadout):
         return Population(layer.name, decay, currents, np.full(bias.size, np.inf), bias, fires=False)
     most = neuron.most_spikes if isinstance(neuron, CubaLIF) else 1
-    return Population(layer.name, decay, currents, np.full(bias.size, neuron.threshold), bias, most, neuron.reset)
+    threshold, at_threshold = np.full(bias.size, neuron.threshold), neuron.fires_at_threshold
+    return Population(layer.name, decay, currents, threshold, bias, most, neuron.reset, fires_at_threshold=at_threshold)

@@ -61,15 +61,22 @@ def collect(folder: Path) -> ReportData:
     )
 
 
-def recovered(curves: pd.DataFrame, chip: str, noise: str, level: float) -> float:
-    """Share of the accuracy lost to noise that calibration brought back; NaN where nothing was lost."""
-    rows = curves[(curves["chip"] == chip) & (curves["noise"] == noise)]
-    ideal = rows[(rows["level"] == 0) & ~rows["calibrated"]]["accuracy_mean"]
-    here = rows[rows["level"] == level].set_index("calibrated")["accuracy_mean"]
-    if ideal.empty or set(here.index) != {False, True}:
+def recovered(chips: pd.DataFrame, chip: str, noise: str, level: float) -> float:
+    """Share of the accuracy lost to noise that calibration brought back, over the chips that were measured all three
+    ways: without noise, with it, and calibrated; NaN where there are none, or nothing was lost.
+    """
+    if chips.empty:
         return float("nan")
-    lost = float(ideal.iloc[0]) - float(here[False])
-    return (float(here[True]) - float(here[False])) / lost if lost > 0 else float("nan")
+    rows = chips[(chips["chip"] == chip) & (chips["noise"] == noise)].set_index("chip_id")
+    plain = rows[~rows["calibrated"]]
+    states = (
+        plain[plain["level"] == 0],
+        plain[plain["level"] == level],
+        rows[rows["calibrated"] & (rows["level"] == level)],
+    )
+    means = pd.concat([state["accuracy"] for state in states], axis=1, join="inner").mean()
+    ideal, before, after = (float(mean) for mean in means)
+    return (after - before) / (ideal - before) if ideal > before else float("nan")
 
 
 def _study(path: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -90,7 +97,7 @@ def _study(path: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         selection_after=("selection_after", "mean"),
         kept=("kept", "sum"),
     )
-    calibration["recovered"] = [recovered(curves, *key) for key in calibration[keys].itertuples(index=False)]
+    calibration["recovered"] = [recovered(chips, *key) for key in calibration[keys].itertuples(index=False)]
     return chips, curves, calibration
 
 

@@ -82,7 +82,8 @@ class ReportData:
 
     Attributes:
         summary: the run's summary: `test_accuracy`, `validation_accuracy`, `quantized_accuracy` (one number, or chip ->
-            number), `data`, `seed`, `seconds`, `environment`, `command`; what is absent is left out of the page.
+            number; `quantized_accuracy_by_chip` goes before it), `data`, `seed`, `seconds`, `environment`, `command`;
+            what is absent is left out of the page.
         training: one row per epoch; may hold `potential_loss`, and per spiking layer `gamma.<layer>`, `rate.<layer>`.
         curves: one row per point (chip, noise, level, calibrated); `ci_low` to `ci_high` is the 95 % interval of the
             mean, over chips and test samples.
@@ -118,7 +119,7 @@ class ReportData:
 
 def quantized_accuracies(data: ReportData) -> dict[str, float]:
     """Chip -> accuracy of the quantised network without noise, as far as the run says; one number holds for all."""
-    value = data.summary.get("quantized_accuracy")
+    value = data.summary.get("quantized_accuracy_by_chip", data.summary.get("quantized_accuracy"))
     if value is None:
         return {}
     if isinstance(value, Mapping):

@@ -32,11 +32,16 @@ def imported_table(runs: Sequence[Mapping[str, Any]]) -> Table:
 
 def _row(described: Mapping[str, Any]) -> tuple[str, ...]:
     comparison = described["facts"].get("comparison")
-    known = isinstance(comparison, dict) and all(type(comparison.get(name)) is int for name in COUNTS)
+    known = isinstance(comparison, dict) and all(_is_count(name, comparison.get(name)) for name in COUNTS)
     first = str(comparison.get("first") or "no difference") if known else "not compared: use import-run"
     texts = (str(described[name]) for name in ("name", "backend", "evidence", "date"))
     counts = (number(comparison[name]) if known else ABSENT for name in COUNTS)
     return (*texts, first, _measured(described["facts"].get("probes")), *counts)
+
+
+def _is_count(name: str, value: Any) -> bool:
+    """Voltages are None where none came back."""
+    return type(value) is int or (name == "mismatched_voltages" and value is None)
 
 
 def _measured(probes: Any) -> str:

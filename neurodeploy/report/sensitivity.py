@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,12 @@ def sensitivity_table(store: Store) -> pd.DataFrame:
     """One row per noise and layer of the analyses that a study holds, with `analysis`, what they are told apart by."""
     found = stored_budgets(store)
     several = len({named["network"] for named, _ in found}) > 1
-    frames = [_frame(named, budget, several) for named, budget in found]
+    frames = []
+    told: Counter[str] = Counter()
+    for named, budget in found:
+        title = _title(named, budget, several)
+        told[title] += 1  # analyses that differ in what no title tells, as the seed, are none the less two
+        frames.append(_frame(f"{title} ({told[title]})" if told[title] > 1 else title, budget))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
@@ -82,13 +88,16 @@ def check_chart(path: Path) -> None:
         raise UsageError(f"--chart {path}: .svg or .png is expected")
 
 
-def _frame(named: dict[str, Any], budget: Budget, several: bool) -> pd.DataFrame:
+def _frame(title: str, budget: Budget) -> pd.DataFrame:
+    return pd.DataFrame(budget.as_dicts()).assign(analysis=title, n_chips=budget.together.n_chips)
+
+
+def _title(named: dict[str, Any], budget: Budget, several: bool) -> str:
     chip = SEPARATOR.join([named["chip"], *([named["network"]] if several else [])])
     state = " ".join(filter(None, ("calibrated" if named["calibrated"] else "", named.get("ladder", ""))))
     levels = {row.noise: row.level for row in budget.rows}
     noises = " + ".join(f"{name} {_level(name, level)}" for name, level in levels.items())
-    title = f"{chip}{f', {state}' if state else ''}: {noises}"
-    return pd.DataFrame(budget.as_dicts()).assign(analysis=title, n_chips=budget.together.n_chips)
+    return f"{', '.join(filter(None, (chip, state)))}: {', '.join(filter(None, (noises, named.get('options', ''))))}"
 
 
 def _figure(name: str, title: str, rows: pd.DataFrame) -> Figure:

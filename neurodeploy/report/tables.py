@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from neurodeploy.report.charts import STATES, count_range
-from neurodeploy.report.data import ReportData, quantized_accuracies
+from neurodeploy.report.data import WITH, ReportData, quantized_accuracies
+from neurodeploy.report.quantities import quantity_of
 
 ABSENT = "–"
 EVIDENCE = {
@@ -69,7 +70,9 @@ def tiles(data: ReportData) -> list[Tile]:
         label = f"spikes differ in {_backend(proof)}"
         found.append(Tile(number(proof["mismatched_spikes"]), label, detail, "bad" if differing else "good"))
     if not data.curves.empty:
-        runs = f"{number(int(data.curves['n_chips'].sum()))} chip runs in {len(data.curves)} points"
+        # One population may stand on several curves, as that of level 0 does.
+        cells = data.curves.drop_duplicates("cell") if "cell" in data.curves else data.curves
+        runs = f"{number(int(cells['n_chips'].sum()))} chip runs in {len(cells)} points"
         found.append(Tile(count_range(data.curves["n_chips"]), "virtual chips per point", runs))
     return found
 
@@ -83,7 +86,7 @@ def curve_table(data: ReportData) -> Table:
             _noise(row["noise"]),
             STATES[bool(row["calibrated"])],
             str(row["evidence"]),
-            percent(row["level"], 1),
+            _level(row["noise"], row["level"]),
             number(row["n_chips"]),
             number(row["n_samples"]),
             percent(row["accuracy_mean"]),
@@ -104,7 +107,7 @@ def calibration_table(data: ReportData) -> Table:
         (
             str(row["chip"]),
             _noise(row["noise"]),
-            percent(row["level"], 1),
+            _level(row["noise"], row["level"]),
             _recovered(data.curves, row),
             percent(row["selection_before"]),
             percent(row["selection_after"]),
@@ -125,8 +128,10 @@ def _recovered(curves: pd.DataFrame, row: Mapping[str, Any]) -> str:
         return percent(row["recovered"], 1)
     if curves.empty:
         return "not swept"
-    here = (curves["chip"] == row["chip"]) & (curves["noise"] == row["noise"]) & (curves["level"] == row["level"])
-    return "nothing was lost" if curves.loc[here, "calibrated"].nunique() == len(STATES) else "not swept"
+    curve = curves[(curves["chip"] == row["chip"]) & (curves["noise"] == row["noise"])]
+    if curve.loc[curve["level"] == row["level"], "calibrated"].nunique() < len(STATES):
+        return "not swept"
+    return "nothing was lost" if ((curve["level"] == 0) & ~curve["calibrated"]).any() else "level 0 not swept"
 
 
 def proof_table(data: ReportData) -> Table:
@@ -226,11 +231,11 @@ def count_table(data: ReportData) -> Table:
     """How many chips and samples stand behind every curve."""
     rows = []
     for (chip, noise), points in () if data.curves.empty else data.curves.groupby(["chip", "noise"], sort=False):
-        levels = ", ".join(f"{100 * level:g}" for level in sorted(points["level"].unique()))
+        levels = ", ".join(_level(noise, level) for level in sorted(points["level"].unique()))
         runs = number(int(points["n_chips"].sum()))
         texts = (levels, count_range(points["n_chips"]), count_range(points["n_samples"]), runs)
         rows.append((str(chip), _noise(noise), *texts))
-    columns = ("chip", "noise", "levels (%)", "virtual chips per point", "samples per chip", "chip runs")
+    columns = ("chip", "noise", "levels", "virtual chips per point", "samples per chip", "chip runs")
     return Table("Chips and samples behind the curves", columns, tuple(rows), 3)
 
 
@@ -262,6 +267,15 @@ def command(summary: Mapping[str, Any]) -> str:
 def _backend(proof: Mapping[str, Any]) -> str:
     name = str(proof["backend"])
     return " ".join(filter(None, [name[:1].upper() + name[1:], str(proof.get("version") or "")]))
+
+
+def _level(noise: Any, level: float) -> str:
+    """A level in the unit of its noise: "5.0 %", "0.12 %", "20 K"; bare where the noise has none of ours."""
+    quantity = quantity_of(str(noise).partition(WITH)[0])
+    text = f"{quantity.factor * level:.6g}"
+    if quantity.factor == 1.0:
+        return text if quantity.unit == "level" else f"{text} {quantity.unit}"
+    return f"{text} %" if "." in text or "e" in text else f"{text}.0 %"
 
 
 def _noise(name: Any) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.ir.program import DECAY_ONE, INPUT, STATE_LIMIT, VOLTAGE_UNIT_BITS, FixedPointNeurons, Program
-from neurodeploy.ir.synapses import ConvSynapses, Synapses, extreme_sums
+from neurodeploy.ir.synapses import ConvSynapses, Synapses, extreme_sums, largest_sum
 
 UNIT = 2.0**VOLTAGE_UNIT_BITS  # of fixed-point sums, in voltage units
 MOST_COUNTED = 255  # steps over which spikes are counted in a byte
@@ -98,13 +98,6 @@ def _narrow(one: Synapses) -> bool:
 def fits(values: NDArray[Any], kind: type[np.signedinteger[Any]]) -> bool:
     held = np.iinfo(kind)
     return values.size == 0 or bool(held.min <= values.min() and values.max() <= held.max)
-
-
-@lru_cache(maxsize=_KEPT)
-def largest_sum(one: Synapses, highest: int) -> float:
-    """Bound of the sums, and of every sum on the way to them, before a weight exponent."""
-    rows = np.abs(one.weight.reshape(len(one.weight), -1).astype(np.float64)).sum(axis=1)
-    return float(rows.max()) * highest * one.pool**2
 
 
 def wraps(program: Program, synapses: Synapses) -> bool:

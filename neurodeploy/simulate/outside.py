@@ -14,12 +14,13 @@ from neurodeploy.hw_models.dynamic_noise import DynamicNoise
 from neurodeploy.hw_models.random import normal_table, stream_key
 from neurodeploy.ir.arrays import IntArray, Shape
 from neurodeploy.ir.program import INPUT, STATE_LIMIT, Program
-from neurodeploy.ir.synapses import ConvSynapses, Synapses
+from neurodeploy.ir.synapses import ConvSynapses, Synapses, largest_sum
 from neurodeploy.simulate import noise_kernels
-from neurodeploy.simulate.bounds import largest_sum, wraps
+from neurodeploy.simulate.bounds import wraps
 from neurodeploy.simulate.spiking_kernels import EXTRA, LATE, LOST, STUCK
 from neurodeploy.simulate.spiking_rows import Noise
 from neurodeploy.simulate.spiking_tables import Plan, channels_last
+from neurodeploy.simulate.torch_device import exact_arithmetic
 
 _FLOAT32_EXACT = 2.0**24
 _MASKS = (("spike_loss", LOST), ("spike_jitter", LATE), ("background_spikes", EXTRA))
@@ -29,20 +30,21 @@ def sums(program: Program, synapses: Synapses, frames: NDArray[Any]) -> NDArray[
     """What synapses bring to (…, *shape of the source), as integers (…, n) in the order of the tables.
 
     A sum of integers is exact in float32 while it stays below 2^24 and in float64 below 2^53, whatever the order of
-    summation; which of the two is enough is proved from the weights.
+    summation; the first is proved from the weights, the second by the Program. The caller's autocast changes nothing.
     """
     lead = frames.shape[: frames.ndim - len(program.shapes[synapses.source])]
     highest = 2**program.input.bits - 1 if synapses.source == INPUT else 1
     kind = torch.float32 if largest_sum(synapses, highest) < _FLOAT32_EXACT else torch.float64
-    source = torch.from_numpy(np.ascontiguousarray(frames)).to(kind).flatten(0, len(lead) - 1)
-    weight = torch.from_numpy(synapses.weight.copy()).to(kind)
-    if synapses.pool > 1:
-        source = torch.nn.functional.avg_pool2d(source, synapses.pool, divisor_override=1)
-    if isinstance(synapses, ConvSynapses):
-        geometry = synapses.stride, synapses.padding, synapses.dilation, synapses.groups
-        found = torch.nn.functional.conv2d(source, weight, None, *geometry).permute(0, 2, 3, 1)
-    else:
-        found = source.flatten(1) @ weight.T
+    with exact_arithmetic(torch.device("cpu")):
+        source = torch.from_numpy(np.ascontiguousarray(frames)).to(kind).flatten(0, len(lead) - 1)
+        weight = torch.from_numpy(synapses.weight.copy()).to(kind)
+        if synapses.pool > 1:
+            source = torch.nn.functional.avg_pool2d(source, synapses.pool, divisor_override=1)
+        if isinstance(synapses, ConvSynapses):
+            geometry = synapses.stride, synapses.padding, synapses.dilation, synapses.groups
+            found = torch.nn.functional.conv2d(source, weight, None, *geometry).permute(0, 2, 3, 1)
+        else:
+            found = source.flatten(1) @ weight.T
     return transformed(program, synapses, found.reshape(*lead, -1).to(torch.int64).numpy())
 
 

@@ -89,7 +89,8 @@ def _fired(population: Population, u: Array) -> tuple[Array, Array]:
     if not population.fires:
         return u, np.zeros_like(u)
     if population.most == 1:
-        spikes = (u > population.threshold).astype(np.float64)
+        fired = u >= population.threshold if population.fires_at_threshold else u > population.threshold
+        spikes = fired.astype(np.float64)
     else:
         spikes = np.clip(np.floor(u / population.threshold), 0, population.most)
     return (np.where(spikes > 0, 0.0, u) if population.reset == "zero" else u - spikes * population.threshold), spikes

@@ -45,19 +45,23 @@ def _unknown(name: str) -> UsageError:
 
 @contextmanager
 def exact_arithmetic(device: torch.device) -> Iterator[None]:
-    """Under it matrix products in float32 keep all 24 bits; the settings of before, which are global, are restored.
+    """Under it products in float32 keep all 24 bits; the settings of before, which are global, are restored.
 
     Autocast would compute them in half precision, TF32 (or bfloat16, on a CPU) would round their factors to 11 bits or
-    fewer. `torch.set_float32_matmul_precision` turns both off; it overwrites what was set through `fp32_precision`
-    (torch 2.9 and newer), which is therefore kept as well.
+    fewer. `torch.set_float32_matmul_precision` turns both off for matrices; it overwrites what was set through
+    `fp32_precision` (torch 2.9 and newer), which is therefore kept as well. A CPU's convolutions have a setting of
+    their own there; a GPU's are matrix products here.
     """
-    places: list[Any] = [torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)]
+    convolution: Any = getattr(torch.backends.mkldnn, "conv", None)
+    places: list[Any] = [torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None), convolution]
     before = [(place, place.fp32_precision) for place in places if hasattr(place, "fp32_precision")]
     try:
         overall = torch.get_float32_matmul_precision()
     except RuntimeError:  # set through fp32_precision alone
         overall = "highest"
     torch.set_float32_matmul_precision("highest")
+    if hasattr(convolution, "fp32_precision"):
+        convolution.fp32_precision = "ieee"
     try:
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             yield

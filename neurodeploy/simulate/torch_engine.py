@@ -87,7 +87,7 @@ def run_chips(
         device: "cpu", "cuda" or "cuda:N".
 
     Raises:
-        UsageError: for an unknown device, an input that does not suit the program, or sums too large to be exact.
+        UsageError: for an unknown device, or an input that does not suit the program.
         MissingBackendError: where there is no GPU.
         NeurodeployError: where not even one sample fits the device's memory.
     """

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from neurodeploy.errors import UsageError
 from neurodeploy.ir.program import (
     DECAY_ONE,
     INPUT,
@@ -26,10 +25,9 @@ from neurodeploy.ir.program import (
     Layer,
     Program,
 )
-from neurodeploy.ir.synapses import ConvSynapses, DenseSynapses, Synapses, Weights
-from neurodeploy.simulate.bounds import largest_sum
+from neurodeploy.ir.synapses import ConvSynapses, DenseSynapses, Synapses, Weights, largest_sum
 
-_FLOAT32_EXACT, _FLOAT64_EXACT = 2.0**24, 2.0**53
+_FLOAT32_EXACT = 2.0**24
 Outputs = Mapping[tuple[str, int], torch.Tensor]  # (source, step) -> (chips or 1, B, *shape)
 
 
@@ -221,11 +219,6 @@ def _stacked_synapses(
     kept = synapses[:1] if all(one.weight is first.weight for one in synapses) else synapses
     highest = 2**program.input.bits - 1 if first.source == INPUT else 1
     largest = max(largest_sum(one, highest) for one in kept)
-    if largest >= _FLOAT64_EXACT:
-        raise UsageError(
-            f"layer {layer}: sums of synapses {first.name} may reach {largest:.3g}; allowed on this device are "
-            "sums below 2^53, which float64 holds exactly; scale the weights down"
-        )
     kind = torch.float32 if largest < _FLOAT32_EXACT else torch.float64
     wraps = program.fixed_point and isinstance(first, ConvSynapses) and largest >= STATE_LIMIT
     parts = []

@@ -7,6 +7,9 @@ With N standard normal numbers, xi a level, per neuron or synapse i:
     weight_i    = weight_i * (1 + xi_weight N_i)                         drawn once per batch
     current     = current + xi_thermal * threshold * N                   drawn per step, sample and neuron
 
+Where neurons have synaptic currents, thermal noise joins the potential beside them, as in `simulate.reference`: it does
+not pass the synapses' filter.
+
 A batch is one chip: its draws are frozen over steps and samples (Büchel, Faber & Muir, ICLR 2022, arXiv:2106.05009,
 train so on weights; arXiv:2304.13289, section 5.4, tests so on thresholds and decays). The equations and the clips are
 those of `hw_models.virtual_chip` for Gaussian spreads. Gradients pass through the factors, but not where a clip holds.
@@ -66,12 +69,17 @@ class ChipNoise(Unperturbed):
 
     def current(self, name: str, current: torch.Tensor, threshold: torch.Tensor, steps: int) -> torch.Tensor:
         """(T, B, …): the current with fresh noise at every step; it scales with the nominal threshold."""
+        noise = self.noise(name, current, threshold, steps)
+        return current if noise is None else current + noise
+
+    def noise(self, name: str, current: torch.Tensor, threshold: torch.Tensor, steps: int) -> torch.Tensor | None:
+        """(T, B, …): that noise alone, where neurons have synaptic currents; None at level 0."""
         if self.thermal == 0:
-            return current
+            return None
         generator = self._generator(current.device, name, "thermal")
         shape = (steps, *current.shape[1:])
         normals = torch.randn(shape, generator=generator, device=current.device, dtype=torch.float32)
-        return current + self.thermal * threshold.to(current.dtype) * normals.to(current.dtype)
+        return self.thermal * threshold.to(current.dtype) * normals.to(current.dtype)
 
     def _factors(self, level: float, like: torch.Tensor, shape: torch.Size, layer: str, parameter: str) -> torch.Tensor:
         generator = self._generator(torch.device("cpu"), layer, parameter)

@@ -1,8 +1,8 @@
 """LIF neurons with synaptic currents, which may fire several times in a step: the neurons of Xylo and DYNAP-SE2.
 
     i[t] = current_decay * i[t-1] + x[t],    x[t] = current[t] + recurrent(n[t-1])
-    u[t] = decay * u[t-1] * (1 - n[t-1]) + i[t]                reset "zero", which fires once
-    u[t] = decay * (u[t-1] - Vth * n[t-1]) + i[t]              reset "subtract"
+    u[t] = decay * u[t-1] * (1 - n[t-1]) + i[t] + noise[t]     reset "zero", which fires once
+    u[t] = decay * (u[t-1] - Vth * n[t-1]) + i[t] + noise[t]   reset "subtract"
     n[t] = 1[u[t] > Vth]  where `most` is 1, else floor(u[t] / Vth), 0 to `most`
 
 Backward, dn/du is the surrogate's slope at the distance from the nearest of the thresholds Vth, 2 Vth, … most * Vth.
@@ -45,13 +45,14 @@ class CurrentLIFNeurons(_WithCurrents):
         record: bool = False,
         threshold: torch.Tensor | None = None,
         decay: torch.Tensor | None = None,
+        noise: torch.Tensor | None = None,
     ) -> Fired:
-        """As `LIFNeurons`; the spikes are counts."""
+        """As `LIFNeurons`; the spikes are counts, and noise, (T, B, …), joins the potentials beside the currents."""
 
         def arriving(x: torch.Tensor, _: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
             return self.current_decay * before + x
 
-        return step_by_step(self, arriving, current, pool, record, threshold, decay, self.most)
+        return step_by_step(self, arriving, current, pool, record, threshold, decay, self.most, noise)
 
 
 class RecurrentCurrentLIFNeurons(_WithCurrents, RecurrentLIFNeurons):
@@ -65,15 +66,16 @@ class RecurrentCurrentLIFNeurons(_WithCurrents, RecurrentLIFNeurons):
         threshold: torch.Tensor | None = None,
         decay: torch.Tensor | None = None,
         weight: torch.Tensor | None = None,
+        noise: torch.Tensor | None = None,
     ) -> Fired:
-        """As `RecurrentLIFNeurons`; the spikes are counts."""
+        """As `RecurrentLIFNeurons`; the spikes are counts, and the noise is as of `CurrentLIFNeurons`."""
         weights = {"weight": self.recurrent.weight if weight is None else weight}
 
         def arriving(x: torch.Tensor, fired: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
             own: torch.Tensor = functional_call(self.recurrent, weights, (fired,))
             return self.current_decay * before + (x + own)
 
-        return step_by_step(self, arriving, current, pool, record, threshold, decay, self.most)
+        return step_by_step(self, arriving, current, pool, record, threshold, decay, self.most, noise)
 
 
 WITH_CURRENTS = (CurrentLIFNeurons, RecurrentCurrentLIFNeurons)

@@ -103,18 +103,20 @@ def _forward_kernel(
     limit, keep = _parameters(threshold, decay, places, inside, neurons, EACH)
     u = tl.load(current + places, inside, 0.0).to(tl.float32)
     arriving = u
+    here = places  # at step t, in 64 bits: all steps together may have more values than 32 bits count
     for t in range(steps):
         if t > 0:
             if not STATIC:
-                arriving = tl.load(current + t * size + places, inside, 0.0).to(tl.float32)
+                arriving = tl.load(current + here, inside, 0.0).to(tl.float32)
             u = _next(u, arriving, keep, limit, SUBTRACT)
         fired = tl.where(u > limit, 1.0, 0.0)
-        tl.store(spikes + t * size + places, fired.to(spikes.dtype.element_ty), inside)
+        tl.store(spikes + here, fired.to(spikes.dtype.element_ty), inside)
         counted = tl.where(inside, u, 0.0)
         row = sums + (program * steps + t) * 3
         tl.store(row, tl.sum(counted))
         tl.store(row + 1, tl.sum(counted * counted))
         tl.store(row + 2, tl.sum(tl.where(inside, fired, 0.0)))
+        here += size
 
 
 @triton.jit
@@ -132,11 +134,13 @@ def _backward_kernel(
     u = tl.load(current + places, inside, 0.0).to(tl.float32)
     arriving = u
     tl.store(potentials + places, u, inside)
-    for t in range(1, steps):
+    here = places + size  # as in the forward kernel
+    for _ in range(1, steps):
         if not STATIC:
-            arriving = tl.load(current + t * size + places, inside, 0.0).to(tl.float32)
+            arriving = tl.load(current + here, inside, 0.0).to(tl.float32)
         u = _next(u, arriving, keep, limit, SUBTRACT)
-        tl.store(potentials + t * size + places, u, inside)
+        tl.store(potentials + here, u, inside)
+        here += size
     later = tl.zeros([BLOCK], tl.float32)
     by_threshold = tl.zeros([BLOCK], tl.float32)
     by_decay = tl.zeros([BLOCK], tl.float32)
@@ -144,8 +148,9 @@ def _backward_kernel(
     total = tl.zeros([BLOCK], tl.float32)
     for back in range(steps):
         t = steps - 1 - back
-        u = tl.load(potentials + t * size + places, inside, 0.0)
-        reaching = tl.load(to_spikes + t * size + places, inside, 0.0).to(tl.float32)
+        here -= size
+        u = tl.load(potentials + here, inside, 0.0)
+        reaching = tl.load(to_spikes + here, inside, 0.0).to(tl.float32)
         fired = u > limit
         x = u - limit
         slope = _slope(x, width, SHAPE, RULE)
@@ -172,7 +177,7 @@ def _backward_kernel(
         if STATIC:
             total += later
         else:
-            tl.store(to_current + t * size + places, later.to(to_current.dtype.element_ty), inside)
+            tl.store(to_current + here, later.to(to_current.dtype.element_ty), inside)
     if STATIC:
         tl.store(to_current + places, total.to(to_current.dtype.element_ty), inside)
     tl.store(sums + program * 3 + 2, tl.sum(tl.where(inside, by_gamma, 0.0)))

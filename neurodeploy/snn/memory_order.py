@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from neurodeploy.config import TrainConfig
+
 
 def channels_last(network: nn.Module) -> None:
     """Puts convolutions into channels last, but for those of 1 x 1 with a stride, which stay in plain order.
@@ -21,6 +23,17 @@ def channels_last(network: nn.Module) -> None:
         shape, plain = module.weight.shape, module.weight.data.flatten(1).contiguous()
         module.weight.data = plain.reshape(shape)
         module.register_forward_pre_hook(lambda module, arguments: (_plain(arguments[0]), *arguments[1:]))
+
+
+def arranged(network: nn.Module, config: TrainConfig, device: str) -> Any:
+    """What training calls: the network, put into the memory order of `channels_last`, compiled where `compile` says so.
+
+    Args:
+        device: its kind, "cpu" or "cuda"; CPUs have channels last where the configuration says nothing.
+    """
+    if device == "cpu" if config.channels_last is None else config.channels_last:
+        channels_last(network)
+    return compiled(network, device) if config.compile else network
 
 
 def compiled(network: nn.Module, device: str = "cpu") -> Any:

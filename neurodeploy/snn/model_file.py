@@ -29,6 +29,7 @@ FORMAT = MODEL_FORMAT
 _ENTRIES = {"format", "version", "config", "input", "classes", "state", "graph", "metrics", "history", "scales"}
 _ENTRIES |= {"temporal", "samples"}
 VERSION = 2  # 1 knew no samples that change over time
+_MOST_CLASSES, _LARGEST_INPUT = 10**5, 10**7  # what a damaged or hostile file may claim
 _CALIBRATION_SAMPLES = 128  # training images kept in the file, on which scales are chosen at export
 _GOLDEN_SAMPLES = 32  # test images kept in the file, on which exports are proved
 
@@ -56,6 +57,15 @@ class Model:
     scales: TrainedScales | None = None
 
 
+def check_sizes(classes: int, source: Input) -> None:
+    """Raises UsageError where a model of so many classes, or of an input of that size, would not be read back."""
+    if not 2 <= classes <= _MOST_CLASSES or np.prod(source.shape, dtype=object) > _LARGEST_INPUT:
+        raise UsageError(
+            f"{classes} classes, input {source.shape}: out of range; a model has 2 to {_MOST_CLASSES} classes, and up "
+            f"to {_LARGEST_INPUT} values of input"
+        )
+
+
 def make_model(
     network: SpikingNetwork | Network,
     config: ExperimentConfig,
@@ -64,7 +74,12 @@ def make_model(
     history: list[dict[str, float]],
     scales: TrainedScales | None = None,
 ) -> Model:
-    """The Model of a trained network, with the samples that go into its file."""
+    """The Model of a trained network, with the samples that go into its file.
+
+    Raises:
+        UsageError: where the data set has too few or too many classes for a model.
+    """
+    check_sizes(data.classes, network.input)
     taken = (data.train.take(slice(_CALIBRATION_SAMPLES)), data.test.take(slice(_GOLDEN_SAMPLES)))
     # Plain splits: rate and latency are encoded here, once.
     calibration, golden = (Split(part.samples, part.labels, part.temporal) for part in taken)
@@ -179,8 +194,7 @@ def _decode(content: dict[str, Any]) -> Model:
     source = content["input"]
     input_node = Input(tuple(int(size) for size in source["shape"]), float(source["scale"]), int(source["bits"]))
     classes = int(content["classes"])
-    if not 2 <= classes <= 10**5 or np.prod(input_node.shape, dtype=object) > 10**7:
-        raise ValueError(f"{classes} classes, input {input_node.shape}: out of range")
+    check_sizes(classes, input_node)
     network = _decode_network(content, config, input_node, classes)
     samples = {name: _samples(content["samples"][name]) for name in ("calibration", "golden")}
     labels = {name: _samples(content["samples"][f"{name}_labels"]) for name in ("calibration", "golden")}

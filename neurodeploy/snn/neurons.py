@@ -104,9 +104,11 @@ class LIFNeurons(nn.Module):
 
     @torch.no_grad()
     def keep_positive(self) -> None:
-        """Keeps gamma and the threshold positive; to be called after every optimiser step."""
-        self.gamma.clamp_(min=SMALLEST_GAMMA)
-        self.threshold_parameter.clamp_(min=math.atanh(SMALLEST_THRESHOLD))
+        """Keeps gamma and the threshold positive where they learn; to be called after every optimiser step."""
+        if self.gamma.requires_grad:
+            self.gamma.clamp_(min=SMALLEST_GAMMA)
+        if self.threshold_parameter.requires_grad:
+            self.threshold_parameter.clamp_(min=math.atanh(SMALLEST_THRESHOLD))
 
 
 class MembraneReadoutNeurons(nn.Module):

@@ -34,14 +34,16 @@ def make_schedule(optimizer: Optimizer, config: TrainConfig, steps_per_epoch: in
 
     With n the steps taken, N those of all epochs and e = n // steps_per_epoch the epoch, the factor is
 
-        one_cycle   torch's OneCycleLR: up over the first 30 % of N, then down by a cosine
+        one_cycle   torch's OneCycleLR: up over the first 30 % of N, then down by a cosine; 1 where N is 1. Adam's and
+                    AdamW's first beta falls from 0.95 to 0.85 and rises again meanwhile; SGD's momentum stays
         cosine      (1 + cos(pi n / N)) / 2
         steps       the product of the factors of all milestones <= e
         constant    1
     """
     total = config.epochs * steps_per_epoch
-    if config.schedule == "one_cycle":
-        return OneCycleLR(optimizer, [float(group["lr"]) for group in optimizer.param_groups], total_steps=total)
+    if config.schedule == "one_cycle" and total > 1:  # a cycle of one step is its end, which trains nothing
+        rates, cycles = [float(group["lr"]) for group in optimizer.param_groups], config.optimizer != "sgd"
+        return OneCycleLR(optimizer, rates, total_steps=total, cycle_momentum=cycles)
     return LambdaLR(optimizer, _factor(config, steps_per_epoch, total))
 
 
@@ -53,4 +55,6 @@ def _factor(config: TrainConfig, steps_per_epoch: int, total: int) -> Callable[[
         passed = zip(config.milestones, config.factors, strict=True)
         return math.prod(factor for epoch, factor in passed if epoch <= step // steps_per_epoch)
 
-    return {"cosine": cosine, "steps": steps, "constant": lambda step: 1.0}[config.schedule]
+    return {"cosine": cosine, "steps": steps, "constant": lambda step: 1.0, "one_cycle": lambda step: 1.0}[
+        config.schedule
+    ]

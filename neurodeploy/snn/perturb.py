@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 
 from neurodeploy.snn.spiking_network import Perturbation
@@ -25,6 +27,10 @@ class Unperturbed:
     def current(self, name: str, current: torch.Tensor, threshold: torch.Tensor, steps: int) -> torch.Tensor:
         """The current itself."""
         return current
+
+    def noise(self, name: str, current: torch.Tensor, threshold: torch.Tensor, steps: int) -> torch.Tensor | None:
+        """None."""
+        return None
 
     def readout(self, name: str, current: torch.Tensor, steps: int) -> torch.Tensor:
         """The current itself."""
@@ -58,6 +64,11 @@ class _Combined(Unperturbed):
         for part in self.parts:
             current = part.current(name, current, threshold, steps)
         return current
+
+    def noise(self, name: str, current: torch.Tensor, threshold: torch.Tensor, steps: int) -> torch.Tensor | None:
+        drawn = (part.noise(name, current, threshold, steps) for part in self.parts)
+        found = [one for one in drawn if one is not None]
+        return reduce(torch.add, found) if found else None
 
     def readout(self, name: str, current: torch.Tensor, steps: int) -> torch.Tensor:
         for part in self.parts:

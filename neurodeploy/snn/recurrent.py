@@ -59,6 +59,7 @@ def step_by_step(
     threshold: torch.Tensor | None,
     decay: torch.Tensor | None,
     most: int = 1,
+    noise: torch.Tensor | None = None,
 ) -> Fired:
     """Integrates and fires one step after the other; autograd runs through all of them.
 
@@ -66,6 +67,7 @@ def step_by_step(
         arriving: (current of the step, spikes of the step before, what arrived then) -> what arrives at the potential.
         threshold, decay: in the place of the layer's own, where given.
         most: spikes of a neuron in a step, at most.
+        noise: (T, B, …), what the potential gets beside what arrives.
     """
     if current.dtype in (torch.float16, torch.bfloat16):
         current = current.float()  # a membrane adds up many small values
@@ -79,7 +81,7 @@ def step_by_step(
         subtract = dynamics.reset == "subtract"
         kept = potential - threshold * resetting if subtract else potential * (1 - resetting)
         arrived = arriving(current[t if len(current) > 1 else 0], fired, arrived)
-        potential = decay * kept + arrived
+        potential = decay * kept + (arrived if noise is None else arrived + noise[t].to(arrived.dtype))
         fired = (
             Fire.apply(potential, threshold, gamma, dynamics.surrogate)  # type: ignore[no-untyped-call]
             if most == 1
@@ -117,19 +119,24 @@ class FireSeveral(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(potential, threshold, gamma)
         ctx.surrogate, ctx.most = surrogate, most
-        return torch.floor(potential / threshold).clamp_(0, most)
+        return torch.floor(potential / _divisor(threshold)).clamp_(0, most)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, given: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         potential, threshold, gamma = ctx.saved_tensors
-        steps = torch.round(potential / threshold).clamp_(1, ctx.most)
+        steps = torch.round(potential / _divisor(threshold)).clamp_(1, ctx.most)
         distance = potential - steps * threshold
         slope = ctx.surrogate.slope(distance, gamma)
         gamma_slope = ctx.surrogate.gamma_slope(distance, gamma, slope)
         to_gamma = None if gamma_slope is None else (given * gamma_slope).sum()
         to_potential = given * slope
         return to_potential, -(to_potential * steps).sum_to_size(threshold.shape), to_gamma, None, None
+
+
+def _divisor(threshold: torch.Tensor) -> torch.Tensor:
+    """The threshold, or where it is 0 what is next to it: a potential of 0 fires no spike there, one above `most`."""
+    return threshold.clamp(min=torch.finfo(threshold.dtype).tiny)
 
 
 def surrogate_gradients(

@@ -15,6 +15,7 @@ from torch.func import functional_call
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.nodes import Input
 from neurodeploy.snn import adjacent
+from neurodeploy.snn.currents import WITH_CURRENTS
 from neurodeploy.snn.fan_in import FanInLinear
 from neurodeploy.snn.integrate import Fired
 from neurodeploy.snn.layers import ModerateDropout
@@ -46,7 +47,14 @@ class Perturbation(Protocol):
         ...
 
     def current(self, name: str, current: torch.Tensor, threshold: torch.Tensor, steps: int) -> torch.Tensor:
-        """What a layer of neurons receives: (1 or T, B, …)."""
+        """What a layer of neurons without synaptic currents receives: (1 or T, B, …)."""
+        ...
+
+    def noise(self, name: str, current: torch.Tensor, threshold: torch.Tensor, steps: int) -> torch.Tensor | None:
+        """What the potentials of a layer with synaptic currents get beside those: (T, B, …), or None for nothing.
+
+        `current` is what the layer receives, (1 or T, B, …), as synapses bring it.
+        """
         ...
 
     def readout(self, name: str, current: torch.Tensor, steps: int) -> torch.Tensor:
@@ -248,14 +256,17 @@ class SpikingNetwork(nn.Module):
         perturbation: Perturbation | None,
         output: Output,
     ) -> torch.Tensor:
-        replaced: dict[str, torch.Tensor] = {}
+        replaced: dict[str, torch.Tensor | None] = {}
         if perturbation is not None:
             shape = current.shape[2:]
             replaced["threshold"] = perturbation.threshold(name, module.threshold, shape)
             replaced["decay"] = perturbation.decay(name, module.decay, shape)
             if isinstance(module, RecurrentLIFNeurons):
                 replaced["weight"] = perturbation.weight(f"{name}.recurrent", module.recurrent.weight)
-            current = perturbation.current(name, current, module.threshold, self.steps)
+            if isinstance(module, WITH_CURRENTS):
+                replaced["noise"] = perturbation.noise(name, current, module.threshold, self.steps)
+            else:
+                current = perturbation.current(name, current, module.threshold, self.steps)
         fired: Fired = module(current, pooling[1] if pooling else 1, record, **replaced)
         output.moments[name], output.rates[name] = fired.moments, fired.rates
         if fired.potentials is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -22,13 +22,15 @@ from neurodeploy.data.dataset import DataSet, Split, check_splits
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.snn import checkpoints, memory
 from neurodeploy.snn.checkpoints import Checkpoint, InterruptedTrainingError, Interruption, load_checkpoint
+from neurodeploy.snn.determinism import check_products, deterministic
 from neurodeploy.snn.fake_quant import FakeQuant
 from neurodeploy.snn.losses import check_potential_layers
+from neurodeploy.snn.model_file import check_sizes
 from neurodeploy.snn.monitor import EpochLog, make_loggers
 from neurodeploy.snn.networks import build
 from neurodeploy.snn.spiking_network import Perturbation, SpikingNetwork
 from neurodeploy.snn.trained_scales import trained_rounding
-from neurodeploy.snn.training_module import TrainingModule
+from neurodeploy.snn.training_module import TrainingModule, cores
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,8 @@ def train(
 
     Raises:
         UsageError: for data that cannot be trained on, where there is nothing to resume, where a checkpoint is damaged
-            or belongs to another configuration or network, or where a layer's numbers stop being finite.
+            or belongs to another configuration or network, where a layer's numbers stop being finite, or where what
+            this process did on a GPU before keeps the training from repeating bit by bit.
         InterruptedTrainingError: after Ctrl-C.
     """
     _check(config, data)
@@ -92,8 +95,10 @@ def train(
     ]
     if progress:
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}, leave=False))
-    with _quietly(), _threads(config.train.threads), memory.kept():
+    with _quietly(), _threads(config.train.threads), memory.kept(), deterministic():
         trainer = _make_trainer(config.train, callbacks, loggers, progress)
+        if trainer.world_size == 1:  # several devices are processes of their own, which computed nothing before
+            check_products(trainer.strategy.root_device)
         module = TrainingModule(config, network, data)
         listening = interruption.listening() if trainer.world_size == 1 else nullcontext()
         try:
@@ -140,9 +145,10 @@ def accuracy(
     correct = 0
     for start in range(0, len(split), batch_size):
         part = split.take(slice(start, start + batch_size))
-        values = torch.from_numpy(part.inputs).to(device).float() * network.input.scale
+        inputs, labels = (np.require(array, requirements="W") for array in (part.inputs, part.labels))  # or torch warns
+        values = torch.from_numpy(inputs).to(device).float() * network.input.scale
         decided = network(values, perturbation=rounding).logits.argmax(dim=1)
-        correct += int((decided == torch.from_numpy(part.labels).to(device)).sum())
+        correct += int((decided == torch.from_numpy(labels).to(device)).sum())
     network.to(home)
     return correct / len(split)
 
@@ -151,6 +157,10 @@ def _check(config: ExperimentConfig, data: DataSet) -> None:
     """All that can be known to be wrong before the first step; the test split is not read."""
     splits = {"train": data.train, "validation": data.validation}
     check_splits(data.name, data.input, data.classes, splits)
+    try:
+        check_sizes(data.classes, data.input)
+    except UsageError as error:
+        raise UsageError(f"data set {data.name}: {error}") from error
     for name, split in splits.items():
         steps = len(split.take(slice(0, 1)).inputs)
         if split.temporal and steps != config.network.steps:
@@ -185,9 +195,8 @@ def _make_trainer(config: TrainConfig, callbacks: list[pl.Callback], loggers: li
         raise UsageError(
             f"train.accelerator={config.accelerator}, train.devices={config.devices}: {' '.join(str(error).split())}"
         ) from error
-    cores = os.cpu_count() or 1
-    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
-        raise UsageError(f"train.devices={config.devices}: one process for each, and there are {cores} CPU cores here")
+    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores():
+        raise UsageError(f"train.devices={config.devices}: a process for each, and there are {cores()} CPU cores here")
     if config.precision == "16" and trainer.strategy.root_device.type == "cpu":
         raise UsageError("train.precision=16: half precision needs a GPU; bf16 and 32 are for CPUs as well")
     return trainer

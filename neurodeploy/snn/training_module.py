@@ -21,7 +21,7 @@ from neurodeploy.hw_models import chip as find_chip
 from neurodeploy.snn.adversarial import adversarial_weights
 from neurodeploy.snn.chip_noise import make_perturbation
 from neurodeploy.snn.losses import Losses, classification_loss, records, training_losses
-from neurodeploy.snn.memory_order import channels_last, compiled
+from neurodeploy.snn.memory_order import arranged
 from neurodeploy.snn.monitor import check_gradients, layer_figures, read_losses
 from neurodeploy.snn.optimise import make_optimizer, make_schedule
 from neurodeploy.snn.perturb import combine
@@ -66,7 +66,7 @@ class SharedOrder(Sampler[Indices]):
             yield batches[(turn * self.devices + self.rank) % len(batches)]
 
 
-def _cores() -> int:
+def cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -97,15 +97,12 @@ class TrainingModule(pl.LightningModule):
         self._seconds_before, self._clock = 0.0, time.perf_counter()
         self.scaled_on = data.train.take(slice(_SCALED_ON)).inputs if config.noise.quantize else None
         # Not an attribute that is a module, or the state would hold the network twice.
-        self._compiled: tuple[Any, ...] = ()
+        self._arranged: tuple[Any, ...] = ()
         self._rounding: Perturbation | None = None
 
     def configure_model(self) -> None:
         """Memory order, and compilation: before several devices lay out the gradients that they share."""
-        last, device = self.config.train.channels_last, self.trainer.strategy.root_device.type
-        if device == "cpu" if last is None else last:
-            channels_last(self.network)
-        self._compiled = (compiled(self.network, device),) if self.config.train.compile else ()
+        self._arranged = (arranged(self.network, self.config.train, self.trainer.strategy.root_device.type),)
 
     def on_fit_start(self) -> None:
         """The clock."""
@@ -115,7 +112,7 @@ class TrainingModule(pl.LightningModule):
         """This device's share of the training batches."""
         batches = self._batches("train", self.config.train.batch_size)
         order = SharedOrder(batches.order, self.trainer.global_rank, self.trainer.world_size, self._start)
-        return self._loader(batches, order, min(self.config.train.workers, _cores()))
+        return self._loader(batches, order, min(self.config.train.workers, cores()))
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
         """The validation split, whole on every device; the test split after it where that is to be reported."""
@@ -220,7 +217,7 @@ class TrainingModule(pl.LightningModule):
 
     @property
     def _network(self) -> Any:
-        return self._compiled[0] if self._compiled else self.network
+        return self._arranged[0] if self._arranged else self.network
 
     def _losses(
         self, values: torch.Tensor, labels: torch.Tensor, perturbation: Perturbation | None

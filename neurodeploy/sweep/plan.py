@@ -98,7 +98,7 @@ def parse_noise(texts: Iterable[str], base: NoiseModel | None = None) -> NoiseMo
     As in `["buechel-10", "thermal=0.1", "decay_as=tau", "layers=lif1,lif2"]`. A chip file stands for its own noise.
 
     Raises:
-        UsageError: for an unknown name, several levels, or a name given twice.
+        UsageError: for an unknown name, several levels, a name given twice, or a preset that would replace a `base`.
     """
     given: dict[str, Any] = {}
     presets = []
@@ -118,8 +118,13 @@ def parse_noise(texts: Iterable[str], base: NoiseModel | None = None) -> NoiseMo
         given[name] = found
     if len(presets) > 1:
         raise UsageError(f"{' and '.join(presets)}: one preset at a time")
-    under = noise_of(presets[0]) if presets else base or NoiseModel()
-    return replace(under, **given)
+    under = base or NoiseModel()
+    if presets and under != NoiseModel():
+        raise UsageError(
+            f"{presets[0]}: a preset is the whole noise, beside which {describe(under)} would be lost; "
+            "give these in the same place as the preset"
+        )
+    return replace(noise_of(presets[0]) if presets else under, **given)
 
 
 def _single(text: str) -> float:

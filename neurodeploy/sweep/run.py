@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.errors import NeurodeployError, UsageError
-from neurodeploy.sweep.bootstrap import components
+from neurodeploy.sweep.bootstrap import components, unseen
 from neurodeploy.sweep.executor import Executor, Serial
 from neurodeploy.sweep.plan import NoiseAxis, Point
 from neurodeploy.sweep.statistics import Interval, summarise_samples
@@ -209,7 +209,8 @@ def _reached(point: Point, correct: NDArray[np.bool_], half: float, interval: In
     floor = 0.0
     if interval == "two-level" and min(correct.shape) > 1:
         parts = components(correct)
-        floor = width * float(np.sqrt(parts.samples / parts.total)) if parts.total > 0 else width
+        share = parts.samples / parts.total if parts.total > 0 else 1.0
+        floor = max(width * float(np.sqrt(share)), unseen(correct) / 2)
     return Reached(point, len(correct), width, floor, width <= half)
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.sweep.executor import Executor
-from neurodeploy.sweep.plan import Point
+from neurodeploy.sweep.plan import Point, describe
 from neurodeploy.sweep.run import Progress, measure
 from neurodeploy.sweep.statistics import Difference, paired_difference
 from neurodeploy.sweep.store import Store
@@ -125,7 +125,8 @@ def sensitivity(
 
 
 def stored_budgets(store: Store) -> list[tuple[dict[str, Any], Budget]]:
-    """The analyses whose populations a study holds, each with what its cells have in common (network, chip, …).
+    """The analyses whose populations a study holds, each with what its cells have in common (network, chip, …) and its
+    options in words.
 
     One that is a part of another, with fewer noises, is not told again.
     """
@@ -150,7 +151,8 @@ def stored_budgets(store: Store) -> list[tuple[dict[str, Any], Budget]]:
             if chips:
                 told.append(noise)
                 found = {name: np.stack([rows[chip] for chip in chips]) for name, rows in right.items()}
-                budgets.append((named, _budget(noise, found)))
+                options = describe(replace(noise, **dict.fromkeys(noise.active, 0.0)))  # type: ignore[arg-type]
+                budgets.append((named | {"options": options}, _budget(noise, found)))
     return budgets
 
 
@@ -178,7 +180,7 @@ def _budget(noise: NoiseModel, found: Found) -> Budget:
         rows.append(_row(noise, name, ALL_LAYERS, nothing, found, "", together.mean))
         rows += _layers(noise, name, found, together.mean)
     left = (nothing.astype(np.float64) - everything) - losses
-    reach = float(len(noise.active) + 1)
+    reach = float(len(noise.active))  # a sample that each noise breaks by itself, and all together do not
     interaction = paired_difference(left, np.zeros(left.shape), bounds=(-reach, reach))
     return Budget(rows, together, interaction)
 

@@ -18,7 +18,7 @@ from neurodeploy.errors import UsageError
 from neurodeploy.sweep.executor import Executor
 from neurodeploy.sweep.plan import NoiseAxis
 from neurodeploy.sweep.run import Progress, measure
-from neurodeploy.sweep.statistics import Yield, yield_at
+from neurodeploy.sweep.statistics import Yield, check_fraction, yield_at
 from neurodeploy.sweep.store import Store
 from neurodeploy.sweep.work import Study
 
@@ -82,15 +82,15 @@ def solve(
     """The largest level of `axis` at which `share` of the chips have an accuracy of at least `floor`.
 
     Args:
-        axis: its largest level is where the search starts, and is doubled while the yield is kept.
+        axis: its largest level is where the search starts, and is doubled while the yield is kept, up to the limit
+            of a noise that has one.
 
     Raises:
         UsageError: for a share or a floor that is no fraction, or where the network does not reach the floor without
             this noise.
     """
     for name, value in (("--yield", share), ("--floor", floor)):
-        if not 0 < value <= 1:
-            raise UsageError(f"{name} {value:g}: a fraction above 0 and at most 1 is expected, as in {name} 0.95")
+        check_fraction(name, value)
     known: dict[float, Yield] = {}
 
     def measured(level: float) -> Yield:
@@ -132,15 +132,13 @@ def solve(
 
 def _top(axis: NoiseAxis, keeps: Callable[[float, Judge], bool]) -> float:
     """A level at which even the upper end of the yield's interval is too low, or as far as the noise goes."""
-    top = max(axis.levels) or FIRST_LEVEL
-    for _ in range(_DOUBLINGS):
-        if not keeps(top, lambda y: y.high):
+    top, limit = max(axis.levels) or FIRST_LEVEL, axis.base.limit(axis.noise)
+    following = [min(2**count * top, limit) for count in range(1, _DOUBLINGS + 1)]
+    following += [limit] if np.isfinite(limit) else []  # a noise with a limit, as a probability, is tried there
+    for further in following:
+        if further <= top or not keeps(top, lambda y: y.high):
             break
-        try:
-            axis.at(2 * top)
-        except UsageError:  # a noise with a limit, as a probability
-            break
-        top = 2 * top
+        top = further
     return top
 
 

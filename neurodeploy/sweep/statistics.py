@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from neurodeploy.errors import unknown_name
+from neurodeploy.errors import UsageError, unknown_name
 from neurodeploy.ir.arrays import FloatArray
 from neurodeploy.sweep.bootstrap import CONFIDENCE, two_level
 
@@ -99,12 +99,23 @@ def summarise_samples(correct: NDArray[np.bool_], interval: Interval = "two-leve
 
 
 def yield_at(accuracies: FloatArray, floor: float, method: Literal["exact", "wilson"] = "exact") -> Yield:
-    """The yield at an accuracy floor; "exact" is Clopper and Pearson's interval, which never covers less than 95 %."""
+    """The yield at an accuracy floor; "exact" is Clopper and Pearson's interval, which never covers less than 95 %.
+
+    Raises:
+        UsageError: for a floor that is no fraction; ValueError where there are no chips.
+    """
+    check_fraction("--floor", floor)
     if len(accuracies) == 0:
         raise ValueError("no chips")
     good = int(np.sum(reaches(accuracies, floor)))
     low, high = proportion(good, len(accuracies), method)
     return Yield(floor, len(accuracies), good, low, high)
+
+
+def check_fraction(name: str, value: float) -> None:
+    """Raises UsageError for what is no fraction above 0."""
+    if not 0 < value <= 1:
+        raise UsageError(f"{name} {value:g}: a fraction above 0 and at most 1 is expected, as in {name} 0.95")
 
 
 def reaches(accuracies: FloatArray, floor: float) -> NDArray[np.bool_]:

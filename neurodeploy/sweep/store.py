@@ -18,7 +18,7 @@ from neurodeploy.errors import FileFormatError, NeurodeployError, UsageError
 from neurodeploy.sweep import tables
 from neurodeploy.sweep.statistics import Interval
 
-_VERSION = "4"  # 2 knew one calibration, 3 called selection samples validation samples
+_VERSION = "5"  # 2: one calibration; 3: selection samples called validation samples; 4: one place per cell and noise
 _SCHEMA = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE cell (
@@ -26,7 +26,8 @@ CREATE TABLE cell (
     calibrated INTEGER NOT NULL, ladder TEXT NOT NULL, seed INTEGER NOT NULL, parameters TEXT NOT NULL
 );
 CREATE TABLE place (
-    cell TEXT NOT NULL, noise TEXT NOT NULL, level REAL NOT NULL, fixed TEXT NOT NULL, PRIMARY KEY (cell, noise)
+    cell TEXT NOT NULL, noise TEXT NOT NULL, level REAL NOT NULL, fixed TEXT NOT NULL,
+    PRIMARY KEY (cell, noise, fixed)
 );
 CREATE TABLE result (
     cell TEXT NOT NULL, chip_id INTEGER NOT NULL, n_samples INTEGER NOT NULL, correct INTEGER NOT NULL,
@@ -51,7 +52,8 @@ class Cell:
     Attributes:
         key: content hash of everything that a result depends on, but for the chip's number.
         noise, level: its place on a curve, which is no part of the key: level 0 stands on every curve. None, where it
-            stands on none.
+            stands on none. The nominal chip stands on several curves of one noise, where what is fixed besides says
+            nothing about it, as a distribution does.
         network: the name of the network in this study.
         fixed: the noise besides, in words.
         parameters: the noise model as JSON.

@@ -12,11 +12,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.sweep.curve import summarise_curve
 from neurodeploy.sweep.statistics import Interval, paired_difference, summarise_samples, yield_at
 
 PLACE = ["network", "chip", "noise", "fixed", "level", "calibrated", "ladder"]
 """The columns that name one point of a curve."""
+
+_NOMINAL = NoiseModel()
 
 _ORDER = [*PLACE, "chip_id"]
 
@@ -184,18 +187,11 @@ def _read(connection: sqlite3.Connection, query: str) -> pd.DataFrame:
 
 
 def _spread(table: pd.DataFrame) -> pd.DataFrame:
-    """The noise models, one column for each parameter that any cell has; absent is 0, or "all" for layers."""
+    """The noise models, one column for each parameter that any cell has; absent is its default, "all" for layers."""
     models = [json.loads(text) for text in table.pop("parameters")]
     names = sorted({name for model in models for name in model})
     for name in names:
-        values = [model.get(name) for model in models]
-        words = any(isinstance(value, list | str) for value in values)
-        table[name] = [
-            ("+".join(map(str, value)) if isinstance(value, list) else value)
-            if value is not None
-            else "all"
-            if words
-            else 0.0
-            for value in values
-        ]
+        default = getattr(_NOMINAL, name, 0.0) or ("all" if name == "layers" else 0.0)
+        values = [model.get(name, default) for model in models]
+        table[name] = ["+".join(map(str, value)) if isinstance(value, list) else value for value in values]
     return table

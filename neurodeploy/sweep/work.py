@@ -6,7 +6,7 @@ import copyreg
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache, cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -41,6 +41,10 @@ def _read_only(values: dict[Any, Any]) -> MappingProxyType[Any, Any]:
 
 # Chips and programs hold read-only mappings, which do not go to another process by themselves.
 copyreg.pickle(MappingProxyType, lambda mapping: (_read_only, (dict(mapping),)))
+
+NOT_ACTING = frozenset({"title", "fan_in", "neurons", "noise", "own", "sources"})
+"""Fields of a ChipModel on which no result depends: words, limits that are checked before, and the noise of a chip
+file, which acts through the NoiseModel alone."""
 
 _TEST_TRIAL = 0
 _PROGRAM_BYTES = 2**29  # of the chips that are realised at once
@@ -103,7 +107,8 @@ class Study:
             "test labels": _hash({}, {"labels": self.test.labels}),
             f"network {of}": program,
             f"test samples of {of}": _hash({}, {"inputs": self.test.inputs}),
-            f"knobs of {of}": _hash({"knobs": [asdict(knob) for knob in self.chip.knobs]}, {}),
+            f"knobs of {of}": _hash({"knobs": self.chip.knobs}, {}),
+            f"chip model of {of}": _hash(_acting(self.chip), {}),
         }
         if self.measurement is not None and self.selection is not None:
             calibration = {"measurement": self.measurement, "selection": self.selection.inputs}
@@ -262,6 +267,11 @@ def _single(key: str) -> bool:
     return key.split("/")[1] in ("layer", "chip")
 
 
+def _acting(chip: ChipModel) -> dict[str, Any]:
+    """What of a chip results depend on, but for its knobs, which have a fingerprint of their own."""
+    return {one.name: getattr(chip, one.name) for one in fields(chip) if one.name not in NOT_ACTING | {"knobs"}}
+
+
 @cache
 def _code() -> str:
     """What tells code that computes results from other code of the same version: a hash of its files."""
@@ -273,7 +283,7 @@ def _code() -> str:
 
 
 def _hash(described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True, default=asdict).encode())
     for name in sorted(arrays):
         digest.update(f"{name}{arrays[name].shape}{arrays[name].dtype}".encode())
         digest.update(np.ascontiguousarray(arrays[name]).tobytes())

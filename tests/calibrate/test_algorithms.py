@@ -9,8 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from neurodeploy.calibrate.algorithms import ALGORITHMS, bisect, robust_regression, secant, spsa
-from neurodeploy.calibrate.search import AT_END, REACHED, SILENT, UNSTOPPABLE, judged
-from neurodeploy.hw_models.chip import Knob
+from neurodeploy.calibrate.search import BEYOND, REACHED, SILENT, UNSTOPPABLE, judged
 
 SHAPE = (3, 5)
 
@@ -124,20 +123,47 @@ def test_spsa_falls_to_the_middle_of_a_bowl() -> None:
 
 def test_what_does_nothing_stays_and_what_wants_beyond_the_end_stops_there_both_marked() -> None:
     """Neurons: in range, beyond either end, deaf and silent, deaf and unstoppable, deaf but right."""
-    knob, codes = Knob("threshold", "neuron", 4, 1.0), np.arange(-7, 8)[:, None]
+    codes = np.arange(-7, 8)[:, None]
     table = np.concatenate([5 - codes, 40 - codes, -40 - codes, *(np.full((15, 1), x) for x in (-9, 9, 0))], axis=1)
     found = bisect(Table(table[:, None]), np.zeros((1, 6), dtype=int), 7, 4)
-    code, state = judged(found, np.zeros((1, 6), dtype=int), knob)
+    code, state = judged(found, np.zeros((1, 6), dtype=int))
     assert found.codes[0, 1:3].tolist() == [7, -7]
-    assert state[0].tolist() == [REACHED, AT_END, AT_END, SILENT, UNSTOPPABLE, REACHED]
+    assert state[0].tolist() == [REACHED, BEYOND, BEYOND, SILENT, UNSTOPPABLE, REACHED]
     assert code[0].tolist() == [5, 7, -7, 0, 0, 0]
 
 
 def test_a_code_at_the_end_that_is_enough_is_not_marked() -> None:
     """With two bits every code but 0 is an end: what overshoots there has reached what it wanted."""
-    knob = Knob("threshold", "neuron", 2, 1.0)
     table = np.array([[50, 60], [30, 45], [-4, 20]])  # codes -1, 0, 1
     found = bisect(Table(table[:, None]), np.zeros((1, 2), dtype=int), 1, 2)
-    code, state = judged(found, np.zeros((1, 2), dtype=int), knob)
+    code, state = judged(found, np.zeros((1, 2), dtype=int))
     assert code[0].tolist() == [1, 1]
-    assert state[0].tolist() == [REACHED, AT_END]
+    assert state[0].tolist() == [REACHED, BEYOND]
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_no_code_is_enough_though_the_last_ones_change_nothing(name: str) -> None:
+    """Responses that fall no further behind some code: it is kept, the smallest of equals, and marked all the same."""
+    codes = np.arange(-63, 64)[:, None]
+    table = np.concatenate([40 - np.minimum(codes, 32), -40 - np.maximum(codes, -32), 20 - codes], axis=1)
+    found = ALGORITHMS[name](Table(table[:, None]), np.zeros((1, 3), dtype=int), 63, 8)
+    code, state = judged(found, np.zeros((1, 3), dtype=int))
+    assert found.excess[0].tolist() == [8, -8, 0]
+    assert (np.abs(code[0, :2]) >= 32).all()
+    assert state[0].tolist() == [BEYOND, BEYOND, REACHED]
+
+
+def test_noise_is_no_answer() -> None:
+    """A dead neuron whose counts differ from run to run is not said to have reached what it should."""
+    noise = iter(np.random.default_rng(5).integers(0, 4, 20))
+    found = bisect(lambda codes: np.full(codes.shape, -30 + next(noise)), np.zeros((1, 2), dtype=int), 63, 7)
+    assert found.answered.all()
+    assert judged(found, np.zeros((1, 2), dtype=int))[1].tolist() == [[BEYOND, BEYOND]]
+
+
+def test_an_end_that_was_too_much_once_does_not_mark_what_was_reached() -> None:
+    """With noise a neuron may seem to want more at the end, and be right elsewhere."""
+    answers = iter([5, 3, 0, -2, 1, 1, 1])
+    found = bisect(lambda codes: np.full(codes.shape, next(answers)), np.zeros((1, 1), dtype=int), 63, 7)
+    assert not found.excess.any()
+    assert judged(found, np.zeros((1, 1), dtype=int))[1].tolist() == [[REACHED]]

@@ -66,6 +66,17 @@ def test_what_cannot_be_is_refused(programs: dict[str, Program], population: Pop
         ("temperature", (1.0, 2.0), "0 first"),
         ("temperature", (0.0,), "at least one more"),
         ("pressure", (0.0, 1.0), "age and temperature change"),
+        ("temperature", (0.0, 20.0, 10.0), "in order and each once"),
+        ("temperature", (0.0, 10.0, 10.0), "in order and each once"),
     ):
         with pytest.raises(UsageError, match=said):
             drift(chips, program, {}, data.selection, data.labels, change, amounts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("points", [0.0, -1.0, float("nan"), 100.1])
+def test_a_fall_that_is_none_is_refused(points: float) -> None:
+    flat = Drift("temperature", (0.0, -10.0), np.full((2, 1), 0.9))
+    with pytest.raises(UsageError, match="above 0 and at most 100"):
+        flat.lasts(points)
+    assert flat.lasts(0.01) is None
+    assert flat.lasts(100.0) is None

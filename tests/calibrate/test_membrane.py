@@ -39,8 +39,8 @@ def test_the_spikes_at_other_codes_are_foretold(
     layers = [replace(one, neurons=replace(one.neurons, reset=reset)) if one.fires else one for one in nominal.layers]
     nominal = replace(nominal, layers=tuple(layers))
     knob = Knob(quantity, "neuron", 7, 1.0)  # type: ignore[arg-type]
-    own = [chip.realise(nominal) for chip in population("mixed-signal", 2, mismatch=0.3)]
-    device = simulated_rack(own, nominal, (knob,), reference.run, probes=True)
+    chips = population("mixed-signal", 2, mismatch=0.3)
+    device = simulated_rack([chip.realise for chip in chips], nominal, (knob,), reference.run, probes=True)
     work = Work(Bench(device, nominal), replace(data, measurement=data.measurement[:24]), PROBED)
     layer = work.firing[0]
     response = replayed(work, layer, knob, {})

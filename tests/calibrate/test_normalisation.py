@@ -11,7 +11,7 @@ from neurodeploy import hw_models
 from neurodeploy.calibrate.bench import Bench
 from neurodeploy.calibrate.device import virtual_rack
 from neurodeploy.calibrate.normalisation import renormalise
-from neurodeploy.calibrate.search import AT_END, REACHED
+from neurodeploy.calibrate.search import BEYOND, REACHED
 from neurodeploy.calibrate.work import CalibrationData, Options, Work
 from neurodeploy.hw_models.chip import Knob
 from neurodeploy.hw_models.noise import NoiseModel
@@ -70,6 +70,6 @@ def test_codes_are_those_of_the_equation_and_end_with_the_range(quantity: str, s
         assert (exact != 0).any()
         codes, states = found.settings[knob.key("second")][number], found.mask[knob.key("second")][number]
         np.testing.assert_array_equal(codes, np.clip(exact, -63, 63))
-        np.testing.assert_array_equal(states, np.where(np.abs(exact) > 63, AT_END, REACHED))
+        np.testing.assert_array_equal(states, np.where(np.abs(exact) > 63, BEYOND, REACHED))
         assert (np.abs(exact) <= 63).any() or span < 1
         assert (np.abs(exact) > 63).any() or span == 1

@@ -97,15 +97,28 @@ def test_every_reason_against_a_profile_is_named(made: tuple[Profile, Any], prog
     refused("foreign: it is of a loihi2, this is a mixed-signal", chip=hw_models.chip("mixed-signal"))
     refused("stale: it is of another program", program=replace(program, steps=5))
     refused("stale: made at 320 K, the chip is at 309.9 K", temperature=309.9)
-    other = replace(chip, knobs=(Knob("bias", "neuron", 6, 1.0), *chip.knobs[1:]))
+    other = replace(chip, knobs=(chip.knobs[0], Knob("bias", "neuron", 6, 1.0), *chip.knobs[2:]))
     refused("stale: the knobs of loihi2", chip=other)
     refused("expired.*stale: made at 320 K", now=NOW + timedelta(days=9), temperature=0.0)
 
 
-def change_json(**values: Any) -> Callable[[Path], None]:
+def change_json(sealed: bool = True, **values: Any) -> Callable[[Path], None]:
+    """Other values, with the hash that makes them look right, or without."""
+
     def change(folder: Path) -> None:
-        content = json.loads((folder / FILE).read_text())
-        (folder / FILE).write_text(json.dumps(content | values))
+        content = json.loads((folder / FILE).read_text()) | values
+        del content["content_sha256"]
+        seal = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        (folder / FILE).write_text(json.dumps(content | ({"content_sha256": seal} if sealed else {})))
+
+    return change
+
+
+def rewrite(before: str, after: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        text = (folder / FILE).read_text()
+        assert before in text
+        (folder / FILE).write_text(text.replace(before, after))
 
     return change
 
@@ -136,7 +149,10 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "not ours": (lambda folder: (folder / FILE).write_text("{}"), "not a profile of ours"),
     "a list": (lambda folder: (folder / FILE).write_text("[1]"), "not a profile of ours"),
     "deep": (lambda folder: (folder / FILE).write_text("[" * 10**5), "truncated or damaged"),
-    "version": (change_json(version=1), "version 1, this program reads 2"),
+    "version": (change_json(version=2), "version 2, this program reads 3; calibrate again"),
+    "another chip id": (rewrite('"chip_id": ', '"chip_id": 1'), "changed since it was written"),
+    "a longer life": (rewrite('"expires": "2026', '"expires": "2999'), "changed since it was written"),
+    "no hash": (change_json(sealed=False), "changed since it was written"),
     "chip id": (change_json(chip_id=-1), "a number from 0 on"),
     "chip id of a kind": (change_json(chip_id=True), "a number from 0 on"),
     "no time zone": (change_json(made="2026-05-17T12:00:00"), "with time zone"),

@@ -173,7 +173,7 @@ def test_neurons_that_never_fire_or_always_do_are_marked_and_left_alone(
         assert set(states[stuck]) == {STATES.index("too much whatever the code")}
         assert not result.settings["threshold/neuron/lif2"][index][dead | stuck].any()
         told = " ".join(step.troubles(index))
-        assert f"threshold/neuron/lif2: {dead.sum()} of 32 too little whatever the code" in told
+        assert f"threshold/neuron/lif2: {dead.sum()} of 32: too little whatever the code" in told
 
 
 def test_a_device_that_answers_nothing_keeps_no_code(programs: Programs, data: CalibrationData) -> None:

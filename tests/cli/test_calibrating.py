@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -56,6 +57,20 @@ def test_a_profile_is_made_and_says_what_it_brought(
     assert (proof["mismatched_spikes"], proof["samples"], proof["profile"]["chip_id"]) == (0, 32, 3)
     proof = parsed(run("run", rockpool_artifact, "--profile", profile, "--data", "digits", "--samples", 40, "--json"))
     assert proof["accuracy"] == pytest.approx(made["test_after"])
+
+
+def test_a_run_says_what_noise_of_the_chip_it_leaves_out(
+    run: Any, model_file: Path, profile: Path, rockpool_artifact: Path, tmp_path: Path
+) -> None:
+    noisy = ("--with", "stuck_neurons=0.1", "--with", "thermal=0.2")
+    made = run("calibrate", model_file, *SMALL, *CHIP, *noisy, "--level", "2", "-o", tmp_path / "chip3")
+    assert made.code == 0, made.err
+    outcome = run("run", rockpool_artifact, "--profile", tmp_path / "chip3", "--json")
+    assert json.loads(outcome.out)["noise_left_out"] == ["thermal", "stuck_neurons"]
+    assert "noise left out: thermal, stuck_neurons; " in outcome.err
+    outcome = run("run", rockpool_artifact, "--profile", profile, "--json")
+    assert json.loads(outcome.out)["noise_left_out"] == []
+    assert "left out" not in outcome.err
 
 
 @pytest.mark.parametrize(
@@ -137,6 +152,8 @@ def test_how_long_it_lasts(run: Any, model_file: Path, tmp_path: Path) -> None:
         ("calibrate MODEL --chip mixed-signal --level 6 --tuning-rate 0 -o OUT", "a positive rate"),
         ("calibrate MODEL --chip mixed-signal --level 6 --tuning-steps 0 -o OUT", "Invalid value for '--tuning-steps'"),
         ("calibrate MODEL --chip mixed-signal -o TAKEN", "exists and is not a profile of ours"),
+        ("calibrate MODEL --chip mixed-signal --noise mismatch=0.3 -o OUT", "noise is given by --with, as in --with"),
+        ("calibrate MODEL --chip mixed-signal --noise mismatch -o OUT", "--noise mismatch: one chip's noise is given"),
         ("calibrate MODEL --chip-id 3 -o STUDY", "--chip-id: for a profile, -o FOLDER"),
         ("sweep MODEL --calibrated 0 -o STUDY", "calibration level '0'"),
         ("run ARTIFACT --profile nowhere", "nowhere/profile.json: No such file"),
@@ -165,7 +182,9 @@ def test_wrong_usage_says_what_and_leaves_nothing(
         (expired / path.name).write_bytes(path.read_bytes())
     content = json.loads((expired / FILE).read_text())
     old = {"made": "2025-12-25T00:00:00+00:00", "expires": "2026-01-01T00:00:00+00:00"}
-    (expired / FILE).write_text(json.dumps(content | old))
+    content = {name: value for name, value in (content | old).items() if name != "content_sha256"}
+    seal = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    (expired / FILE).write_text(json.dumps(content | {"content_sha256": seal}))
     names = {"MODEL": model_file, "ARTIFACT": artifact, "ROCKPOOL": rockpool_artifact, "PROFILE": profile}
     names |= {"OUT": tmp_path / "out", "TAKEN": tmp_path / "taken", "EXPIRED": expired, "STUDY": tmp_path / "s.sqlite"}
     before = sorted(path.name for path in tmp_path.iterdir())

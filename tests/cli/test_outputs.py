@@ -125,9 +125,9 @@ def test_a_training_that_cannot_store_or_run_is_refused_before_it(
     run: Run, model_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused(run, "Not a directory; name another file", "train", "--epochs", "1", "-o", model_file / "x.pt")
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("neurodeploy.snn.train.cores", lambda: 2)
     words = ("train", "--epochs", "1", "-o", model_file.parent / "new.pt", "--set", "train.accelerator=cpu", "--set")
-    refused(run, "train.devices=3: one process for each, and there are 2 CPU cores here", *words, "train.devices=3")
+    refused(run, "train.devices=3: a process for each, and there are 2 CPU cores here", *words, "train.devices=3")
 
 
 def test_where_deploy_goes_is_named_as_typed(run: Run, artifact: Path) -> None:

@@ -42,6 +42,16 @@ def test_networks_side_by_side_with_other_fixed_noise_make_one_report(
     assert "with thermal=0.2" in page
 
 
+@pytest.mark.parametrize("floor", ["95", "nan", "0"])
+def test_a_floor_that_is_no_fraction_is_refused_before_anything_is_measured(
+    run: Any, model_file: Path, tmp_path: Path, floor: str
+) -> None:
+    outcome = run("sweep", model_file, *SMALL, "-o", tmp_path / "new" / "study.sqlite", "--floor", floor)
+    assert outcome.code == 2, outcome
+    assert f"--floor {floor}: a fraction above 0 and at most 1 is expected" in outcome.err
+    assert not (tmp_path / "new").exists()
+
+
 def test_designs_and_export(run: Any, model_file: Path, tmp_path: Path) -> None:
     noise = ("--noise", "mismatch=0,0.3", "--noise", "thermal=0,0.2")
     words = (model_file, *SMALL, *noise, "-o", tmp_path / "study.sqlite", "--export", tmp_path / "all.csv")
@@ -74,6 +84,11 @@ def test_the_reverse_question_and_sensitivity(run: Any, model_file: Path, tmp_pa
         ("--solve-for mismach --floor 0.9", "unknown noise 'mismach': did you mean mismatch"),
         ("--solve-for mismatch --floor 0.9 --until 1", "--solve-for and --until: one question at a time"),
         ("--sensitivity --noise mismatch=0,0.1", "one level is expected"),
+        ("--sensitivity --noise mismatch=0.2 --with mismatch=0.1", "--with mismatch: is given by --noise already"),
+        ("--sensitivity --noise buechel-10 --with thermal=0.1", "beside which thermal=0.1 would be lost"),
+        ("--solve-for mismatch --floor 0.9 --with mismatch=0.1", "--with mismatch: is an axis of this sweep already"),
+        ("--solve-for mismatch --floor 0.9 --noise mismatch", "--noise mismatch: --solve-for says which noise"),
+        ("--with mismatch=0.1", "--with mismatch: is an axis of this sweep already"),
         ("--until 0", "--until 0: points of accuracy"),
         ("--until 1 --chips 30 --most-chips 20", "--most-chips 20"),
         ("--interval tow-level", "unknown interval 'tow-level': did you mean two-level"),

@@ -17,11 +17,13 @@ from neurodeploy.compare.definition import define_network
 from neurodeploy.compare.result import SideComparison
 from neurodeploy.compare.sides import network_side
 from neurodeploy.compare.stream import compare_sides
+from neurodeploy.hw_models import chip
 from neurodeploy.ir.arrays import frozen_floats, frozen_ints
 from neurodeploy.ir.network import Network, sequential
-from neurodeploy.ir.nodes import LIF, Conv2d, Flatten, Input, Linear, SpikeCountReadout, SumPool2d
+from neurodeploy.ir.nodes import LIF, Conv2d, Flatten, Input, Linear, MembraneReadout, SpikeCountReadout, SumPool2d
 from neurodeploy.ir.program import INPUT, FixedPointNeurons, FloatNeurons, Layer, Program
 from neurodeploy.ir.synapses import ConvSynapses, DenseSynapses
+from neurodeploy.quantize import quantize
 
 
 def float_program(delay: int = 0, **rules: Any) -> Program:
@@ -136,6 +138,26 @@ def test_an_error_of_its_own_is_told_beside_what_is_inherited() -> None:
     assert explanation.inherited_from == ("a",)
     assert explanation.kind in ("cause", "together")
     assert explanation.sentence.startswith("the spikes of layer a differ, and on the same spikes it still differs: ")
+
+
+def test_a_neuron_that_sees_nothing_but_padding_is_explained() -> None:
+    """A bias of 0.1, in a corner without an input; 832/64 units of 1/127 are 0.1024, past 1 one step earlier."""
+    chain = [
+        ("image", Input((1, 2, 2))),
+        ("conv", Conv2d(np.ones((1, 1, 1, 1)), np.array([0.1]), padding=(1, 1))),
+        ("a", LIF(1.0, 1.0)),
+        ("flat", Flatten()),
+        ("out", Linear(np.ones((2, 16)), np.zeros(2))),
+        ("readout", MembraneReadout(1.0)),
+    ]
+    network = sequential(chain, 12)
+    inputs = np.zeros((1, 1, 2, 2), dtype=int)
+    sides = network_side(define_network(network)), reference_side(quantize(network, chip("loihi2")))
+    layer = compare_sides(sides, (inputs, inputs)).layers[0]
+    assert layer.first is not None
+    assert layer.first.neuron == (0, 0, 0)
+    assert layer.explanation is not None
+    assert layer.explanation.causes == ("bias rounding",)
 
 
 def _threshold(layer: Layer, value: int) -> Layer:

@@ -207,6 +207,33 @@ def test_a_shifted_recording_with_something_before_it_is_no_shift() -> None:
     assert result.layers[0].explanation.consistent_with == ()
 
 
+@pytest.mark.parametrize(("steps", "names"), [(1, ()), (2, ("spikes recorded 1 step early",))])
+def test_a_shift_by_all_steps_there_are_is_none(steps: int, names: tuple[str, ...]) -> None:
+    """Neuron 0 should fire in the first step and is silent: of two steps the second came early, of one none is left."""
+    neurons = FixedPointNeurons(frozen_ints(0), frozen_ints(10), frozen_ints([0, 0, 0]), 0)
+    synapses = DenseSynapses("fc", INPUT, frozen_ints(np.diag([11, 11, 0])))
+    layer = Layer("a", (3,), (synapses,), neurons, 1.0)
+    program = Program("loihi2", steps, Input((3,)), (layer,), "spike_count")
+    inputs = np.array([[[1, 1, 1]], [[0, 1, 1]]])[:steps]
+    spikes = np.array([[[0, 1, 0]]] * steps, np.uint8)
+    result = against_the_reference(program, inputs, Recording({"a": spikes}, {}, spikes.sum(axis=0, dtype=int)))
+    assert result.layers[0].explanation is not None
+    shifts = [one for one in result.layers[0].explanation.consistent_with if "recorded" in one]
+    assert tuple(shifts) == names
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_shifted_spikes_beside_potentials_that_are_wrong_are_no_shift(wrong: int) -> None:
+    program, inputs = program_and_inputs()
+    own = reference.run(program, inputs)
+    spikes = np.concatenate([np.zeros_like(own.spikes["a"][:1]), own.spikes["a"][:-1]])
+    potentials = own.potentials["a"] + wrong
+    got = Recording({"a": spikes}, {"a": potentials}, spikes.sum(axis=0, dtype=int))
+    (layer,) = against_the_reference(program, inputs, got).layers
+    assert layer.explanation is not None
+    assert layer.explanation.consistent_with == (() if wrong else ("spikes recorded 1 step late",))
+
+
 def test_a_single_flipped_spike_is_explained_by_nothing() -> None:
     program, inputs = program_and_inputs()
     own = simulated(program, inputs)

@@ -45,6 +45,7 @@ def test_what_is_right_passes() -> None:
         (Split(RECORDED.samples.astype(int), RECORDED.labels, True), {}, "samples of type int64; uint8 is expected"),
         (Split(RECORDED.samples, RECORDED.labels[:1], True), {}, "(2, 3, 5) but labels of shape (1,); one label per"),
         (Split(RECORDED.samples, RECORDED.labels[:, None], True), {}, "labels of shape (2, 1)"),
+        (Split(RECORDED.samples, np.array(3), True), {}, "labels of shape (); one label per sample"),
         (Split(RECORDED.samples[:0], RECORDED.labels[:0], True), {}, "no samples (shape (0, 3, 5))"),
     ],
 )

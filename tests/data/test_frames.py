@@ -172,6 +172,17 @@ def test_events_off_the_sensor_are_refused(field: str, value: int, match: str) -
     assert len(ordered_events("somewhere", PIXELS, columns)) == 5
 
 
+@pytest.mark.parametrize(("field", "value"), [("x", -0.5), ("x", 3.25), ("y", 0.5), ("p", 0.999)])
+def test_events_between_pixels_are_refused(field: str, value: float) -> None:
+    events = make_events(np.random.default_rng(0), 5, 14, 9)
+    columns: dict[str, Any] = {name: events[name].astype(np.float64) for name in "txyp"}
+    columns["t"] += 0.5  # times are cut to whole microseconds
+    assert len(ordered_events("somewhere", PIXELS, columns)) == 5
+    columns[field][2] = value
+    with pytest.raises(FileFormatError, match=f"somewhere: event 2 has {field}={value}; whole numbers are allowed"):
+        ordered_events("somewhere", PIXELS, columns)
+
+
 def test_events_are_put_in_order_and_none_is_refused() -> None:
     events = make_events(np.random.default_rng(0), 6, 14, 9)
     mixed = events[[3, 1, 0, 5, 2, 4]]
@@ -211,8 +222,8 @@ def test_a_damaged_cache_is_named_and_not_used(damage: str, tmp_path: Path) -> N
 def test_a_cache_is_found_by_its_files_and_options(tmp_path: Path) -> None:
     file = tmp_path / "a.bin"
     file.write_bytes(b"12345")
-    first = cache_path(str(tmp_path), "n-mnist", framing(), [file])
-    assert first == cache_path(str(tmp_path), "n-mnist", framing(), [file])
+    first = cache_path(str(tmp_path), "n-mnist", framing(), {"train": [file]})
+    assert first == cache_path(str(tmp_path), "n-mnist", framing(), {"train": [file]})
     others = [
         framing(steps=5),
         framing(bits=7),
@@ -222,10 +233,18 @@ def test_a_cache_is_found_by_its_files_and_options(tmp_path: Path) -> None:
         framing(downsample=2),
         framing(size=9),
     ]
-    names = {first, *(cache_path(str(tmp_path), "n-mnist", other, [file]) for other in others)}
+    names = {first, *(cache_path(str(tmp_path), "n-mnist", other, {"train": [file]}) for other in others)}
     file.write_bytes(b"123456")
-    names.add(cache_path(str(tmp_path), "n-mnist", framing(), [file]))
+    names.add(cache_path(str(tmp_path), "n-mnist", framing(), {"train": [file]}))
     assert len(names) == 9
+
+
+def test_a_file_that_moves_from_training_to_test_makes_another_cache(tmp_path: Path) -> None:
+    a, b, c = (tmp_path / name for name in "abc")
+    for file in (a, b, c):
+        file.write_bytes(b"1")
+    parts = [{"train": [a, b], "test": [c]}, {"train": [a], "test": [b, c]}, {"train": [a, b, c], "test": []}]
+    assert len({cache_path(str(tmp_path), "dvs128-gesture", framing(), part) for part in parts}) == 3
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

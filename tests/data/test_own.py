@@ -220,3 +220,39 @@ def test_a_damaged_file_is_named(damage: str, tmp_path: Path) -> None:
         path.write_bytes(broken[damage])
     with pytest.raises(FileFormatError, match=r"a\.npz: .*write it with numpy\.savez"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "match"),
+    [
+        ({"classes": np.array([10, 10])}, r"classes of shape \(2,\); one integer from 1 on"),
+        ({"classes": np.array("ten")}, "classes is 'ten'; one integer"),
+        ({"classes": np.array(np.nan)}, "classes is nan; one integer"),
+        ({"classes": np.array(3.9)}, r"classes is 3\.9; one integer"),
+        ({"classes": np.array(0)}, "classes is 0; one integer from 1 on"),
+        ({"classes": np.array(-3)}, "classes is -3; one integer"),
+        ({"temporal": np.array("false")}, "temporal is 'false'; one true or false"),
+        ({"temporal": np.array(2)}, "temporal is 2; one true or false"),
+        ({"temporal": np.array(1.0)}, r"temporal is 1\.0; one true or false"),
+        ({"temporal": np.array([True, False])}, r"temporal of shape \(2,\); one true or false"),
+        ({"train_labels": np.array(3)}, r"train: samples of shape .* but labels of shape \(\); one label per sample"),
+        ({"test_labels": np.array(1)}, r"test: samples of shape .* but labels of shape \(\)"),
+    ],
+)
+def test_arrays_that_say_no_number_or_flag_are_refused(arrays: dict[str, Any], match: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    write_npz(path, (5,))
+    with np.load(path) as file:
+        np.savez(path, **({name: file[name] for name in file.files} | arrays))
+    with pytest.raises(UsageError, match=rf"mine\.npz: .*{match}"):
+        load(path)
+
+
+@pytest.mark.parametrize(("classes", "temporal"), [(np.array(3), np.array(0)), (np.array([7]), np.array([False]))])
+def test_numbers_and_flags_may_be_of_any_integer_type(classes: Any, temporal: Any, tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    write_npz(path, (4, 6))
+    with np.load(path) as file:
+        np.savez(path, **{name: file[name] for name in file.files}, classes=classes, temporal=temporal)
+    data = load(path)
+    assert (data.classes, data.train.temporal) == (int(classes.item()), False)

@@ -184,6 +184,14 @@ def test_a_dvs128_counts_x_from_the_right_and_on_as_0(tmp_path: Path) -> None:
     assert [tuple(int(e[n]) for n in "txyp") for e in events] == [(0, 0, 5, 1), (3, 127, 127, 0)]
 
 
+def test_special_events_of_a_dvs128_are_of_no_pixel(tmp_path: Path) -> None:
+    path = tmp_path / "a.aedat"
+    pixel, special = (5 << 8) | (127 << 1), 1 << 15
+    path.write_bytes(b"#!AER-DAT2.0\r\n" + struct.pack(">6I", special, 999, pixel, 1000, special | pixel, 1003))
+    events = read_dvs_cifar10(path)
+    assert [tuple(int(e[n]) for n in "txyp") for e in events] == [(0, 0, 5, 1)]
+
+
 @pytest.mark.parametrize("kept", ["all", "one byte short", "cut between packets"])
 def test_an_aedat4_file_is_read_whole_or_not_at_all(kept: str, tmp_path: Path) -> None:
     path = tmp_path / "a.aedat4"
@@ -209,6 +217,7 @@ BROKEN = aedat4_bytes(EVENTS)
         ("a.aedat4", b"", "not an AEDAT 4.0 file"),
         ("a.aedat4", b"#!AER-DAT4.0\r\n", "damaged header"),
         ("a.aedat4", BROKEN[:600] + bytes(len(BROKEN) - 600), "damaged or truncated"),
+        ("a.aedat4", b"#!AER-DAT4.0\r\n" + bytes(60), "damaged or truncated"),  # aedat's Rust code panics
         ("a.aedat", b"", "not an AEDAT 2.0 file"),
         ("a.aedat", b"#!AER-DAT3.1\r\n", "not an AEDAT 2.0 file"),
         ("a.aedat", b"#!AER-DAT2.0\r\n", "no events"),
@@ -219,6 +228,16 @@ def test_damaged_camera_files_are_refused(file: str, content: bytes, match: str,
     (tmp_path / file).write_bytes(content)
     with pytest.raises(FileFormatError, match=rf"{file}: {match}"):
         read_dvs_cifar10(tmp_path / file)
+
+
+def test_ctrl_c_while_a_file_is_read_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tonic.io.read_aedat4", interrupted)
+    (tmp_path / "a.aedat4").write_bytes(BROKEN)
+    with pytest.raises(KeyboardInterrupt):
+        read_dvs_cifar10(tmp_path / "a.aedat4")
 
 
 @pytest.mark.parametrize(

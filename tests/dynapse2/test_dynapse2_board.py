@@ -74,6 +74,7 @@ def test_what_a_board_puts_out_comes_back(artifact: Dynapse2Artifact, runner: Ru
     comparison = found.comparison
     assert (comparison["mismatched_spikes"], comparison["spikes_compared"]) == (0, artifact.golden.output_spikes.size)
     assert (comparison["accuracy"], comparison["expected_accuracy"]) == (0.8, 0.8)
+    assert [row["mismatched_voltages"] for row in comparison["layers"]] == [comparison["mismatched_voltages"]] == [None]
     save_run(tmp_path / "kept", found.run)
     assert load_run(tmp_path / "kept").facts["comparison"]["readouts_differing"] == 0
 
@@ -231,7 +232,10 @@ def test_the_commands(
     table = imported_table(imported_runs(tmp_path / "runs"))
     assert {"dynapse2 board", "measured-silicon", "no difference"} <= set(table.rows[0])
     result(artifact, tmp_path / "wrong", {"output_spikes": artifact.golden.output_spikes[::-1]})
-    with pytest.raises(NeurodeployError, match="dynapse2 dynapsim differs from the reference"):
+    with pytest.raises(
+        NeurodeployError,
+        match=r"dynapse2 dynapsim differs from the reference in \d+ spikes, voltages unknown and \d+ readouts",
+    ):
         hardware.import_run(tmp_path / "wrong", tmp_path / "out", tmp_path / "imported", True)
 
 

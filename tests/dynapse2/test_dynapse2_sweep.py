@@ -58,6 +58,24 @@ def test_presets_as_axes_and_below_axes() -> None:
     assert single.noise.levels == {**dict.fromkeys(("Itau_mem", "Itau_syn", "Ispkthr", "weight"), 0.05), "Iref": 0.1}
 
 
+def test_a_preset_as_axis_leaves_what_is_fixed() -> None:
+    nothing, silicon = parse_points(["dynap-se=0,1"], ["Itau_syn=0.1", "thermal=0.2", "distribution=lognormal"])
+    assert nothing.noise == ChipNoise({"Itau_syn": 0.1}, "lognormal", 0.2)
+    assert silicon.noise == ChipNoise({"Itau_syn": 0.1, "Itau_mem": 0.125, "weight": 0.29}, "lognormal", 0.2)
+    (same,) = parse_points(["buechel-10=1"], ["Iref=0.1"])
+    assert same.noise.levels == {**dict.fromkeys(("Itau_mem", "Itau_syn", "Ispkthr", "weight"), 0.1), "Iref": 0.1}
+
+
+def test_what_is_fixed_has_one_name_however_it_is_typed() -> None:
+    typed = (
+        ["thermal=0.10", "weight=.3", "rockpool", "distribution=lognormal"],
+        ["rockpool", "distribution=lognormal", "weight=0.3", "thermal=0.1"],
+    )
+    assert {parse_points(["mismatch=0.1"], fixed)[0].fixed for fixed in typed} == {
+        "rockpool, thermal=0.1, weight=0.3, distribution=lognormal"
+    }
+
+
 @pytest.mark.parametrize(
     ("noise", "fixed", "told"),
     [
@@ -69,6 +87,12 @@ def test_presets_as_axes_and_below_axes() -> None:
         (["thermal=0.1"], ["mismatch"], "one level is expected"),
         (["thermal=0.1"], ["dynap-se", "rockpool"], "one preset at a time"),
         (["thermal=0.1"], ["distribution=uniform"], "unknown distribution 'uniform'"),
+        (["thermal=0.1"], ["distribution=lognormal", "distribution=gaussian"], "distribution is given twice"),
+        (["dynap-se=0,1"], ["mismatch=0.1"], r"sets Itau_mem, an axis of this sweep \(dynap-se\)"),
+        (["rockpool"], ["Iref=0.1"], "sets Iref, an axis of this sweep"),
+        (["dynap-se=0,1"], ["Itau_syn=0.1"], "sets Itau_syn as gaussian, but axis dynap-se is lognormal"),
+        (["currents=1"], ["distribution=lognormal"], "sets distribution as lognormal, but axis currents is gaussian"),
+        (["dynap-se=0,1"], ["currents"], "sets Ispkthr, Itau_syn as gaussian, but axis dynap-se is lognormal"),
         (["thermal=-1"], [], "not negative"),
         (["thermal=x"], [], "levels are written"),
     ],
@@ -121,6 +145,18 @@ def test_the_nominal_chip_is_modelled_and_stands_on_every_axis(tmp_path: Path) -
         curves = store.curves()
         assert len(store.cells()) == 1
     assert (curves["noise"].tolist(), set(curves["evidence"])) == (["mismatch", "thermal"], {"modelled"})
+
+
+def test_every_curve_begins_with_its_nominal_chip(tmp_path: Path) -> None:
+    with Store(tmp_path / "study.sqlite") as store:
+        for fixed in ([], ["distribution=lognormal"]):
+            sweep_dynapse2(study(2), parse_points(["mismatch=0,0.1,0.2"], fixed), store, lambda *_: None)
+        curves, summary = store.curves(), store.table("summary")
+        assert len(store.cells()) == 5
+    assert [(row.fixed, row.level) for row in curves.itertuples()] == [
+        (fixed, level) for fixed in ("", "distribution=lognormal") for level in (0.0, 0.1, 0.2)
+    ]
+    assert summary["lowest"].tolist() == [0.0, 0.0]
 
 
 def test_a_file_that_cannot_be_written_says_how_far_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,8 +221,11 @@ def test_the_command(run: Run, tmp_path: Path) -> None:
         (("--chip", "loihi2"), "--chip: not for an artifact"),
         (("--noise", "spike_loss=0.1"), "unknown noise of DYNAP-SE2"),
         (("--jobs", 0), "--jobs 0"),
+        (("--noise", "dynap-se", "--with", "mismatch=0.1"), "--with: sets Itau_mem, an axis of this sweep"),
+        (("--interval", "chip"), "unknown interval"),
     ):
         code, _, err = run("sweep", out, "-o", tmp_path / "other.sqlite", *words)
         assert (code, told in err) == (2, True), err
+        assert not (tmp_path / "other.sqlite").exists()
     code, _, err = run("compare", out, "engine", "reference")
     assert (code, "--backend dynapse2` compares its spikes" in err) == (2, True), err

@@ -152,6 +152,11 @@ def test_net_file_holds_the_program(tmp_path: Path) -> None:
             "weight exponent 1; netx finds one of its own",
         ),
         (chain(dense("input", [[254, -2]]), (1,), Input((2,))), "dense weights beyond -128 to 127"),
+        (with_neurons(SMALL, threshold=frozen_ints(131070)), None),
+        (
+            with_neurons(SMALL, threshold=frozen_ints(131071)),
+            "threshold 131071, which in a .net file's last layer",
+        ),
     ],
 )
 def test_what_a_net_file_cannot_express(program: Program, expected: str | None, tmp_path: Path) -> None:
@@ -164,6 +169,20 @@ def test_what_a_net_file_cannot_express(program: Program, expected: str | None, 
     with pytest.raises(DesignRuleError, match=expected):
         netx.write(program, tmp_path / "network.net")
     assert not (tmp_path / "network.net").exists()
+
+
+@pytest.mark.parametrize("threshold", [1, 131071])
+def test_a_readout_is_written_as_one_that_never_fires_and_read_back(threshold: int, tmp_path: Path) -> None:
+    """Whatever threshold the Program has for it; a hidden layer may have the largest and fire."""
+    hidden = Layer("a", (2,), (dense("input", [[3, 1], [1, 2]]),), neurons((2,), 131071), 1.0)
+    out = Layer("out", (1,), (dense("a", [[3, 1]]),), neurons((1,), threshold, 0), 1.0, fires=False)
+    program = Program("loihi2", 4, Input((2,)), (hidden, out), "membrane")
+    assert netx.reasons(program) == []
+    netx.write(program, tmp_path / "network.net")
+    with h5py.File(tmp_path / "network.net") as file:
+        assert file["layer/2/neuron/vThMant"][()] == 131071
+    found = read_net(tmp_path / "network.net", 4).program
+    assert (found.readout, [layer.fires for layer in found.layers]) == ("membrane", [True, False])
 
 
 def hears_itself(forward: Any, back: Any, delay: int = 1) -> Program:

@@ -116,6 +116,20 @@ def test_a_readout_must_not_reach_the_firing_threshold(steps: int, allowed: bool
     assert (spikes_or_voltages.max() <= 131071 * 64) == allowed  # the bound is tight: this input reaches it
 
 
+@pytest.mark.parametrize(("count", "allowed"), [(1023, True), (1024, False)])
+def test_a_readout_must_not_turn_positive(count: int, allowed: bool) -> None:
+    """A current of -128 · 1024 weight units, -2^23 voltage units, becomes +2^23, above the firing threshold."""
+    layer = Layer("out", (1,), (dense("input", np.full((1, count), -128)),), neurons((1,), 131071, 0), 1.0, fires=False)
+    program = Program("loihi2", 1, Input((count,)), (layer,), "membrane")
+    voltages = reference.run(program, np.ones((1, count), dtype=int)).potentials["out"]
+    assert (voltages.max() <= 131071 * 64) == allowed
+    refused = (
+        "layer out: the readout's voltage may reach 8388607, where Lava's neuron fires and resets it (above 8388544): "
+        "use smaller weights"
+    )
+    assert lava.violations(program) == ([] if allowed else [refused])
+
+
 def test_sums_beyond_32_bits_are_refused() -> None:
     wide = np.full((1, 1100), 127)
     assert lava.violations(chain(dense("input", wide), (1,), Input((1100,), bits=1))) == []

@@ -294,7 +294,7 @@ def test_what_is_written_is_the_program(kind: str, realised: bool, tmp_path: Pat
         program = VirtualChip(CHIP, NoiseModel(mismatch=0.2), chip_id=1).realise(program)
     left_out = rockpool.write(program, tmp_path)
     assert len(left_out) == 1
-    assert "DYNAP-SE2" in left_out[0]
+    assert "writes them with --target xylo and --target dynapse2" in left_out[0]
     inputs, written = frames(program.input.shape), (tmp_path / "rockpool.json").read_text(encoding="utf-8")
     again = reference.run(rockpool_json.read(written, rockpool_json.weights_of(program)), inputs)
     assert compare(reference.run(program, inputs), again).first is None

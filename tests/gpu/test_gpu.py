@@ -66,3 +66,20 @@ def test_it_was_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused_gpu, "forward", lambda *given: called.append(1) or forward(*given))  # type: ignore[func-returns-value]
     run("cuda", torch.float32, Dynamics(2), False, 1, False)
     assert called
+
+
+def test_more_values_than_32_bits_count() -> None:
+    """Three steps of 2^30 neurons: the last step lies behind 2^31 values, where an index of 32 bits is negative."""
+    from neurodeploy.snn import fused_gpu
+
+    size = 2**30
+    if torch.cuda.mem_get_info()[0] < 12 * size:  # the current, and the spikes of three steps, in half precision
+        pytest.skip("needs 12 GiB of free memory on the GPU")
+    current = torch.zeros(1, 1, size, dtype=torch.bfloat16, device="cuda")
+    current[0, 0, -3:] = torch.tensor([0.25, 0.75, 1.5])
+    spikes = torch.empty(3, 1, size, dtype=torch.bfloat16, device="cuda")
+    threshold, decay = torch.tensor([1.0], device="cuda"), torch.tensor([0.5], device="cuda")
+    fused_gpu.forward(current, threshold, decay, 3, False, spikes)
+    # u = 0.25, 0.375, 0.4375; 0.75, 1.125, 0.75 after the reset; 1.5 at every step.
+    assert spikes[:, 0, -3:].tolist() == [[0, 0, 1], [0, 1, 1], [0, 0, 1]]
+    assert all(int(torch.count_nonzero(step)) == count for step, count in zip(spikes, (1, 2, 1), strict=True))

@@ -70,6 +70,7 @@ def test_active_names_what_is_above_0() -> None:
         ({"temperature_direction": "up"}, "known: colder, hotter"),
         ({"correlation_length": -1.0}, "correlation_length=-1.0: finite and not negative"),
         ({"correlation_length": float("inf")}, "correlation_length=inf"),
+        ({"correlation_length": 0.999}, "correlation_length=0.999: 1 or more, or 0"),
         ({"age": float("nan")}, "age=nan"),
         ({"core_size": -5}, "core_size=-5"),
         ({"core_size": 2.5}, "core_size=2.5: a whole number"),
@@ -174,3 +175,31 @@ def test_layers_are_names(layers: Any) -> None:
 def test_levels_and_options_are_numbers(name: str, value: Any) -> None:
     with pytest.raises(UsageError, match=f"{name}="):
         NoiseModel(**{name: value})
+
+
+@pytest.mark.parametrize("direction", ["hotter", "colder"])
+@pytest.mark.parametrize("name", NOISES)
+def test_the_limit_of_a_noise_is_the_last_level_that_is_taken(name: str, direction: Any) -> None:
+    base = NoiseModel(temperature_direction=direction)
+    limit = base.limit(name)
+    if np.isinf(limit):
+        assert getattr(replace(base, **{name: 1e6}), name) == 1e6
+        return
+    assert getattr(replace(base, **{name: limit}), name) == limit
+    with pytest.raises(UsageError, match=f"noise {name}="):
+        replace(base, **{name: np.nextafter(limit, np.inf)})
+
+
+def test_what_is_outside_of_a_program_is_what_is_not_exported() -> None:
+    every = NoiseModel(**dict.fromkeys(NOISES, 0.1))
+    assert every.outside_program == (
+        "thermal",
+        "stuck_neurons",
+        "ktc",
+        "flicker",
+        "spike_loss",
+        "spike_jitter",
+        "background_spikes",
+        "readout",
+    )
+    assert NoiseModel(mismatch=0.3, dead_neurons=0.1, drift=0.1).outside_program == ()

@@ -72,6 +72,10 @@ def test_little_is_needed(tmp_path: Path) -> None:
         noise_of(str(tmp_path / "least.yml"))
 
 
+TRIM = {"quantity": "threshold", "per": "neuron", "bits": 3, "source": "0123456789"}
+WRITTEN = {"quantity": "weight", "per": "synapse", "bits": 5, "source": "0123456789"}
+
+
 @pytest.mark.parametrize(
     ("changes", "messages"),
     [
@@ -98,6 +102,10 @@ def test_little_is_needed(tmp_path: Path) -> None:
         ({"knobs": [{"quantity": "colour", "per": "neuron", "bits": 3, "source": "0123456789"}]}, ["knobs.0.quantity"]),
         ({"knobs": [{"quantity": "threshold", "per": "core", "bits": 3, "source": "0123456789"}]}, ["core_size 0"]),
         ({"knobs": [{"quantity": "gain", "per": "neuron", "bits": 3, "span": 1, "source": "0123456789"}]}, ["span 1"]),
+        ({"knobs": [TRIM, TRIM | {"span": 0.5}]}, ["knob threshold per neuron is there twice"]),
+        ({"knobs": [WRITTEN | {"bits": 4}]}, ["weight per synapse of 4 bits: weights have 5"]),
+        ({"knobs": [WRITTEN | {"bits": 6}]}, ["weight per synapse of 6 bits: weights have 5"]),
+        ({"knobs": [WRITTEN, WRITTEN | {"quantity": "readout"}]}, ["knobs weight and readout"]),
         ({"weight_bits": 1, "fan_in": -1, "other": 1}, ["weight_bits='1'", "fan_in='-1'", "other: unknown"]),
     ],
 )

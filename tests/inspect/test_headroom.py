@@ -11,6 +11,7 @@ from inspected_programs import conv, dense, layer, program, single
 from neurodeploy.inspect.headroom import headroom, headroom_findings, worst_case
 from neurodeploy.inspect.observed import observe
 from neurodeploy.ir.program import FloatNeurons, Layer, Program
+from neurodeploy.simulate import reference
 
 LIMIT = 2**23
 
@@ -104,6 +105,23 @@ def test_a_readout_must_not_reach_its_threshold(threshold: int, name: str | None
     judged = single([[1024, -5000]], fires=False, threshold=threshold)
     assert rules(judged) == ([] if name is None else [(name, 1024.0 * 64)])
     assert rules(single([[1024, -5000]], threshold=threshold)) == []  # a neuron that fires may
+
+
+@pytest.mark.parametrize(("smallest", "fires"), [(-(2**16), True), (-(2**16) + 1, False)])
+def test_a_readout_whose_current_turns_positive_fires(smallest: int, fires: bool) -> None:
+    """At -2^23 the current becomes +2^23, and the voltage all that its register holds."""
+    judged = single([[-(2**16), smallest]], fires=False, threshold=131071)
+    assert ("L2-READOUT-FIRES" in dict(rules(judged))) is fires
+    (voltage,) = reference.run(judged, np.ones((1, 2), dtype=int)).potentials["a"].ravel().tolist()
+    assert voltage == (LIMIT - 1 if fires else -LIMIT + 64)
+    if fires:
+        assert dict(rules(judged))["L2-READOUT-FIRES"] == LIMIT - 1
+
+
+@pytest.mark.parametrize(("steps", "fires"), [(4, True), (3, False)])
+def test_a_readout_whose_current_adds_up_to_a_wrap_fires(steps: int, fires: bool) -> None:
+    judged = single([[-(2**15)]], steps=steps, fires=False, threshold=131071, current_decay=0)
+    assert ("L2-READOUT-FIRES" in dict(rules(judged))) is fires
 
 
 def test_a_voltage_saturates_one_past_its_register() -> None:

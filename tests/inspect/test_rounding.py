@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from neurodeploy.hw_models import chip
-from neurodeploy.inspect import Rounding, rounding
+from neurodeploy.inspect import Rounding, inspect_program, rounding
 from neurodeploy.ir.arrays import frozen_ints
 from neurodeploy.ir.network import Network, sequential
-from neurodeploy.ir.nodes import LIF, Input, Linear, MembraneReadout
+from neurodeploy.ir.nodes import LIF, Input, Linear, MembraneReadout, SpikeCountReadout
 from neurodeploy.ir.program import FixedPointNeurons, Layer, Program
 from neurodeploy.ir.synapses import DenseSynapses
 from neurodeploy.quantize import quantize
@@ -56,9 +56,20 @@ def test_a_firing_layers_numbers() -> None:
     kept = np.array([1.0, -0.02, 0.0, 1.27, 0.0, -0.08])
     error = np.sqrt(((kept - wanted) ** 2).mean() / (wanted**2).mean())
     assert row.weight_error_rms_percent == pytest.approx(100 * error)
-    assert row.weights_clipped_percent == pytest.approx(100 / 6)
-    assert row.weights_zero_percent == pytest.approx(100 / 6)  # a weight that was 0 is not lost
+    assert row.weights_clipped_percent == pytest.approx(100 / 5)
+    assert row.weights_zero_percent == pytest.approx(100 / 5)  # a weight that was 0 is not lost, and not counted
     assert (row.current_decay, row.current_decay_stored) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("small", "share", "warned"), [(39, 97.5, True), (2, 200 / 3, True), (1, 50.0, False)])
+def test_the_zeros_of_a_sparse_layer_hide_no_lost_weights(small: int, share: float, warned: bool) -> None:
+    """One weight of 1 sets the scale, at which weights of 0.003 are lost; the others were zero."""
+    weight = np.concatenate([[1.0], np.full(small, 0.003), np.zeros(99 - small)])
+    nodes = [("in", Input((100,))), ("fc", Linear(weight[None], np.zeros(1))), ("a", LIF(0.9, 1.0))]
+    sparse = sequential([*nodes, ("out", SpikeCountReadout())], 4)
+    found = inspect_program(sparse, quantize(sparse, LOIHI), LOIHI)
+    assert found.rounding[0].weights_zero_percent == pytest.approx(share)
+    assert ("WEIGHTS-ZERO" in [one.rule for one in found.findings]) is warned
 
 
 def test_a_readout_has_no_threshold_and_sees_spikes_not_integers() -> None:

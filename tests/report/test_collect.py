@@ -20,6 +20,7 @@ from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.proof import prove
 from neurodeploy.report.collect import collect, recovered
 from neurodeploy.report.page import write_report
+from neurodeploy.report.tables import calibration_table, tiles
 from neurodeploy.simulate import engine
 from neurodeploy.snn.model_file import Model, save_model
 from neurodeploy.study import make_studies
@@ -28,8 +29,9 @@ from neurodeploy.sweep.run import sweep
 from neurodeploy.sweep.store import Cell, Store, records
 
 
-def curves(*rows: tuple[str, str, float, bool, float]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["chip", "noise", "level", "calibrated", "accuracy_mean"])
+def measured(*rows: tuple[str, str, float, bool, float], chip_id: int = 0) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=["chip", "noise", "level", "calibrated", "accuracy"])
+    return table.assign(chip_id=chip_id)
 
 
 LOSSY = (
@@ -64,8 +66,50 @@ LOSSY = (
     ],
 )
 def test_the_recovered_share_by_value(chip: str, noise: str, level: float, share: float | None) -> None:
-    got = recovered(curves(*LOSSY), chip, noise, level)
+    got = recovered(measured(*LOSSY), chip, noise, level)
     assert np.isnan(got) if share is None else got == pytest.approx(share)
+
+
+def test_the_recovered_share_is_of_the_chips_that_were_calibrated() -> None:
+    """Chip 1, which loses much more, was not calibrated; chip 2 has no row without noise."""
+    plain = (("a", "mismatch", 0.0, False, 0.9), ("a", "mismatch", 0.2, False, 0.1))
+    other = (("a", "mismatch", 0.2, False, 0.3), ("a", "mismatch", 0.2, True, 0.9))
+    chips = pd.concat([measured(*LOSSY), measured(*plain, chip_id=1), measured(*other, chip_id=2)])
+    assert recovered(chips, "a", "mismatch", 0.2) == pytest.approx(0.75)
+    assert np.isnan(recovered(chips[chips["chip_id"] == 2], "a", "mismatch", 0.2))
+    assert np.isnan(recovered(pd.DataFrame(), "a", "mismatch", 0.2))
+
+
+def test_a_study_that_holds_calibrations_only_is_reported(tmp_path: Path) -> None:
+    cell = Cell("only", "loihi2", "modelled", "mismatch", 0.2, True, 0)
+    row = {"chip_id": 0, "selection_before": 0.25, "selection_after": 0.5, "kept": True, "chip_runs": 16, "samples": 9}
+    with Store(tmp_path / "study.sqlite") as store:
+        store.add_calibrations(cell, [row | {"codes": b""}])
+    data = collect(tmp_path)
+    assert [line[:4] for line in calibration_table(data).rows] == [("loihi2", "mismatch", "20.0 %", "not swept")]
+    assert "not swept" in write_report(data, tmp_path).read_text("utf-8")
+
+
+def test_what_was_lost_is_unknown_without_level_0(tmp_path: Path) -> None:
+    with Store(tmp_path / "study.sqlite") as store:
+        add_cells(store, {(0.2, False): 0.5, (0.2, True): 0.7})
+    assert [row[3] for row in calibration_table(collect(tmp_path)).rows] == ["level 0 not swept"]
+    with Store(tmp_path / "study.sqlite") as store:
+        add_cells(store, {(0.0, False): 0.5})
+    assert [row[3] for row in calibration_table(collect(tmp_path)).rows] == ["nothing was lost"]
+
+
+def test_a_population_on_two_curves_is_counted_once(tmp_path: Path) -> None:
+    nothing = Cell("nothing", "loihi2", "modelled", "mismatch", 0.0, False, 0)
+    right = np.ones((4, 10), dtype=bool)
+    with Store(tmp_path / "study.sqlite") as store:
+        for cell in (nothing, replace(nothing, noise="thermal"), replace(nothing, key="more", level=0.1)):
+            store.place([cell])
+        store.add_results(nothing, range(4), right)
+        store.add_results(replace(nothing, key="more", level=0.1), range(4), right)
+    data = collect(tmp_path)
+    assert len(data.curves) == 3
+    assert tiles(data)[-1].detail == "8 chip runs in 2 points"
 
 
 def add_cells(store: Store, cells: dict[tuple[float, bool], float]) -> None:

@@ -38,7 +38,7 @@ def test_imported_runs_are_in_the_report(tmp_path: Path) -> None:
         "samples": "4",
         "spikes compared": "72",
         "spikes differ": "0",
-        "voltages differ": "0",
+        "voltages differ": "–",
         "decisions differ": "0",
     }
     assert second["first difference"] == "not compared: use import-run"

@@ -71,6 +71,16 @@ def test_a_chart_per_analysis_draws_points_with_their_intervals(data: ReportData
     )
 
 
+def test_analyses_are_told_apart_by_their_options(monkeypatch: pytest.MonkeyPatch, report_data: ReportData) -> None:
+    named = {"network": "model", "chip": "loihi2", "calibrated": False}
+    told = [(named | {"options": options}, budget()) for options in ("", "decay_as=tau", "")]
+    monkeypatch.setattr(module, "stored_budgets", lambda store: told)
+    table = module.sensitivity_table(Held())  # type: ignore[arg-type]
+    title = "loihi2: mismatch 20\u00a0% + temperature 5\u00a0K"
+    figures = sensitivity_figures(replace(report_data, sensitivity=table))
+    assert [figure.title for figure in figures] == [title, f"{title}, decay_as=tau", f"{title} (2)"]
+
+
 def test_the_budget_as_a_table(data: ReportData) -> None:
     rows = budget_table(data).rows
     assert len(rows) == 2 * 6

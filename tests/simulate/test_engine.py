@@ -147,3 +147,21 @@ def test_a_run_of_one_sample_is_the_sample_in_the_batch(lively_case: Case) -> No
     for sample in range(4):
         alone = engine.run(program, inputs[:, sample : sample + 1])
         np.testing.assert_array_equal(alone.potentials["b"][:, 0], whole.potentials["b"][:, sample])
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_the_callers_autocast_changes_nothing(kind: str) -> None:
+    """127 * 253 + 1 = 32132 has 15 bits, of which bfloat16 keeps 8."""
+    taps = np.array([127, 1, 0])
+    shape, weight = ((3,), taps[None]) if kind == "dense" else ((1, 1, 3), taps.reshape(1, 1, 1, 3))
+    synapses: Synapses = (ConvSynapses if kind == "conv" else DenseSynapses)("w", "input", frozen_ints(weight))
+    one = synapses.output_shape(shape)
+    inputs = np.array([253, 1, 0]).reshape(1, *shape)
+    for threshold, fires in ((32131, 1), (32132, 0)):
+        neurons = FixedPointNeurons(frozen_ints(0), frozen_ints(threshold), frozen_ints(np.zeros(one, dtype=int)), 0)
+        made = Program("loihi2", 1, Input(shape, 1.0, 8), (Layer("a", one, (synapses,), neurons, 1.0),), "spike_count")
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            expected = assert_alike(made, inputs)
+            counted = engine.run_chips([made], inputs)
+        assert expected.spikes["a"].sum() == counted.spike_counts["a"].sum() == fires
+        assert expected.potentials["a"].sum() == (0 if fires else 32132 * 64)

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from neurodeploy.errors import UsageError
+from neurodeploy.hw_models import chip
 from neurodeploy.ir.arrays import frozen_ints
-from neurodeploy.ir.nodes import Input
-from neurodeploy.ir.program import FixedPointNeurons, Layer, Program
+from neurodeploy.ir.network import sequential
+from neurodeploy.ir.nodes import Input, Linear, MembraneReadout
+from neurodeploy.ir.program import FixedPointNeurons, FloatNeurons, Layer, Program
 from neurodeploy.ir.synapses import ConvSynapses, DenseSynapses, Synapses
+from neurodeploy.quantize import quantize
 from neurodeploy.simulate import engine, reference, torch_engine
 
 STEPS = 5
@@ -109,3 +112,42 @@ def test_what_the_register_wraps_or_an_exponent_makes_small_is_allowed() -> None
     inputs = np.ones((STEPS, 1, 1), dtype=int)
     assert engine.run(largest, inputs).potentials["a"].max() == 2**23 - 1
     assert np.array_equal(engine.run(largest, inputs).potentials["a"], reference.run(largest, inputs).potentials["a"])
+
+
+def sum_of(weights: list[int], highest: int, kind: str = "dense") -> Program:
+    """A floating-point neuron that adds up its inputs and keeps what it has."""
+    shape = (len(weights),) if kind == "dense" else (len(weights), 1, 1)
+    taps = frozen_ints(np.reshape(weights, (1, *shape)))
+    synapses = (DenseSynapses if kind == "dense" else ConvSynapses)("fc", "input", taps)
+    one = synapses.output_shape(shape)
+    neurons = FloatNeurons(np.array(1.0), np.array(np.inf), np.zeros(one))
+    bits = highest.bit_length()
+    return Program("ideal", 1, Input(shape, 1.0, bits), (Layer("a", one, (synapses,), neurons, 1.0),), "spike_count")
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+@pytest.mark.parametrize(("weights", "highest"), [([2**53 - 4, 3], 1), ([-(2**53) + 4, -3], 1), ([2**45, 1], 255)])
+def test_sums_of_floating_point_neurons_are_exact_below_the_limit(weights: list[int], highest: int, kind: str) -> None:
+    made = sum_of(weights, highest, kind)
+    inputs = np.full((1, *made.input.shape), highest)
+    for simulator in (reference, engine, torch_engine):
+        assert int(simulator.run(made, inputs).potentials["a"].item()) == sum(weights) * highest, simulator.__name__
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+@pytest.mark.parametrize(
+    ("weights", "highest"), [([2**53 - 3, 3], 1), ([2**53, 0], 1), ([-(2**53), 1], 1), ([2**45 * 257 // 255], 255)]
+)
+def test_sums_of_floating_point_neurons_past_it_are_refused(weights: list[int], highest: int, kind: str) -> None:
+    with pytest.raises(UsageError, match=r"layer a: sums of synapses fc may reach 9.*e\+15, .* are sums below 2\^53"):
+        sum_of(weights, highest, kind)
+
+
+def test_a_network_with_many_large_inputs_is_quantised_to_sums_below_it() -> None:
+    """40,000 pixels of 8 bits with weights of 31 bits would sum to 1.1e16."""
+    nodes = [("in", Input((40000,), 1 / 255, 8)), ("fc", Linear(np.ones((1, 40000)), np.zeros(1)))]
+    network = sequential([*nodes, ("out", MembraneReadout())], 1)
+    made = quantize(network, chip("ideal"))
+    inputs = np.full((1, 40000), 255)
+    for simulator in (reference, engine, torch_engine):
+        assert simulator.run(made, inputs).readout.item() == pytest.approx(40000, rel=1e-9)

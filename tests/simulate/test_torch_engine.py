@@ -192,14 +192,9 @@ def test_sums_have_as_many_bits_as_they_need(weights: list[int], kind: torch.dty
     assert int(recording.potentials["a"].item()) == sum(weights)
 
 
-@pytest.mark.parametrize("weights", [[2**53 - 3, 3], [2**53, 0], [-(2**53), 1]])
-def test_sums_past_double_precision_are_refused(weights: list[int]) -> None:
-    with pytest.raises(UsageError, match=r"layer a: sums of synapses fc may reach 9.01e\+15; allowed .* below 2\^53"):
-        torch_engine.run_chips([_sum_of(weights)], np.ones((1, 2), dtype=int))
-
-
 def _precision() -> tuple[str, ...]:
-    return (torch.backends.cuda.matmul.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision)
+    places = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv)
+    return tuple(place.fp32_precision for place in places)
 
 
 @pytest.fixture
@@ -207,7 +202,8 @@ def _settings_of_before() -> Iterator[None]:
     overall, before = torch.get_float32_matmul_precision(), _precision()
     yield
     torch.set_float32_matmul_precision(overall)
-    torch.backends.cuda.matmul.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision = before
+    torch.backends.cuda.matmul.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision = before[:2]
+    torch.backends.mkldnn.conv.fp32_precision = before[2]
 
 
 @pytest.mark.usefixtures("_settings_of_before")
@@ -216,6 +212,7 @@ def test_low_precision_is_off_within_and_as_before_after(set_by: str) -> None:
     if set_by == "each":
         torch.backends.cuda.matmul.fp32_precision = "tf32"
         torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+        torch.backends.mkldnn.conv.fp32_precision = "bf16"
     else:
         torch.set_float32_matmul_precision("high" if set_by == "overall" else "medium")
     before = _precision()
@@ -223,7 +220,7 @@ def test_low_precision_is_off_within_and_as_before_after(set_by: str) -> None:
     with exact_arithmetic(CPU):
         assert torch.get_float32_matmul_precision() == "highest"
         assert not torch.backends.cuda.matmul.allow_tf32
-        assert _precision() == ("ieee", "ieee")
+        assert _precision() == ("ieee", "ieee", "ieee")
         assert not torch.is_grad_enabled()
     assert _precision() == before
     with pytest.raises(KeyError), exact_arithmetic(CPU):

@@ -11,12 +11,16 @@ import torch
 from neurodeploy.config import NetworkConfig, load_config
 from neurodeploy.errors import DesignRuleError, UsageError
 from neurodeploy.hw_models import chip
+from neurodeploy.hw_models.noise import NoiseModel
+from neurodeploy.hw_models.virtual_chip import VirtualChip
 from neurodeploy.ir.nodes import CubaLIF, Input
 from neurodeploy.ir.to_populations import to_populations
 from neurodeploy.quantize import quantize
 from neurodeploy.simulate import populations, reference
+from neurodeploy.snn.chip_noise import ChipNoise
 from neurodeploy.snn.currents import CurrentLIFNeurons, RecurrentCurrentLIFNeurons
 from neurodeploy.snn.networks import build
+from neurodeploy.snn.perturb import Unperturbed, combine
 from neurodeploy.snn.recurrent import FireSeveral
 from neurodeploy.snn.surrogate import Surrogate
 from neurodeploy.snn.trace import trace
@@ -138,3 +142,64 @@ def test_options_that_do_not_go_together(settings: list[str], message: str) -> N
 def test_several_spikes_need_the_subtractive_reset() -> None:
     with pytest.raises(UsageError, match="at most 2 spikes a step"):
         CubaLIF(0.9, 0.5, 1.0, "zero", most_spikes=2)
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize("alone", [True, False])
+def test_thermal_noise_does_not_pass_the_synapses(recurrent: bool, alone: bool) -> None:
+    """Without input, u[t] = decay u[t-1] + level Vth N: a variance of (level Vth)^2 Σ decay^(2 k), k < t."""
+    torch.manual_seed(0)
+    config = NetworkConfig(
+        kind="mlp", hidden=(2000,), steps=STEPS, decay=0.5, current_decay=0.8, norm="none", threshold=0.95,
+        recurrent=recurrent,
+    )  # fmt: skip
+    module = build(config, Input((4,)), 3).eval()
+    for name, parameter in module.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.zeros_(parameter)
+    noise: Any = ChipNoise(thermal=0.1)
+    with torch.no_grad():
+        output = module(torch.zeros(1, 4), record=True, perturbation=noise if alone else combine(Unperturbed(), noise))
+    wanted = 0.1 * 0.95 * np.sqrt(np.cumsum(0.25 ** np.arange(STEPS)))
+    # The deviation of 2,000 draws is off by 1.6 % of itself (its standard error).
+    np.testing.assert_allclose(output.potentials["lif1"].std(dim=(1, 2)).numpy(), wanted, rtol=4 * 0.016)
+    assert float(output.rates["lif1"].max()) < 0.001
+    if recurrent:
+        return
+    program = quantize(trace(module), chip("ideal"))
+    one = VirtualChip(chip("ideal"), NoiseModel(thermal=0.1), 0)
+    nothing = np.zeros((STEPS, 1, 4), np.uint8)
+    simulated = reference.run(one.realise(program), nothing, one.dynamic_noise(program, 0))
+    np.testing.assert_allclose(simulated.potentials["lif1"].std(axis=(1, 2)), wanted, rtol=4 * 0.016)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_threshold_of_zero_fires_above_it_as_often_as_it_may(dtype: torch.dtype) -> None:
+    potential = torch.tensor([-1.0, 0.0, 1e-9, 2.0, float("nan")], dtype=dtype, requires_grad=True)
+    threshold = torch.zeros(5, dtype=dtype).requires_grad_()
+    gamma = torch.tensor(2.0, dtype=dtype)
+    fired = FireSeveral.apply(potential, threshold, gamma, SHARP, 3)  # type: ignore[no-untyped-call]
+    assert fired[:4].tolist() == [0, 0, 3, 3]
+    assert fired[4].isnan()  # a potential that is no number is no spike count
+    fired[:4].sum().backward()
+    assert potential.grad is not None
+    assert threshold.grad is not None
+    slopes = 1 / (1 + 2 * np.abs([-1.0, 0.0, 1e-9, 2.0])) ** 2
+    np.testing.assert_allclose(potential.grad[:4].numpy(), slopes, rtol=1e-6)
+    assert bool(threshold.grad[:4].isfinite().all())
+
+
+@pytest.mark.parametrize("level", [0.3, 0.5])
+def test_mismatch_that_takes_thresholds_to_zero_leaves_numbers(level: float) -> None:
+    torch.manual_seed(0)
+    config = NetworkConfig(
+        kind="mlp", hidden=(128,), steps=3, most_spikes=5, current_decay=0.5, norm="none", reset="subtract"
+    )
+    module = build(config, Input((16,)), 3)
+    images = torch.cat([torch.zeros(2, 16), torch.ones(2, 16)])
+    clipped = 0
+    for batch in range(30):
+        noise = ChipNoise(mismatch=level, name=(0, 0, batch))
+        clipped += int((noise.threshold("lif1", module.layers["lif1"].threshold, torch.Size((128,))) == 0).sum())
+        assert bool(module(images, perturbation=noise).logits.isfinite().all())
+    assert clipped > 0

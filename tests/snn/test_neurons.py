@@ -153,6 +153,18 @@ def test_gamma_and_threshold_are_brought_back_above_zero(value: float) -> None:
     assert float(neurons.threshold.detach()) == pytest.approx(SMALLEST_THRESHOLD, rel=1e-5)
 
 
+def test_values_that_do_not_learn_are_left_alone() -> None:
+    surrogate = Surrogate("arctangent", "frozen")
+    neurons = LIFNeurons(4, surrogate, threshold=0.02, gamma=0.01, learn_threshold=False)
+    neurons.keep_positive()
+    assert float(neurons.gamma) == pytest.approx(0.01)
+    assert float(neurons.threshold) == pytest.approx(0.02)
+    half = LIFNeurons(4, surrogate, threshold=0.02, gamma=0.01, learn_threshold=True)
+    half.keep_positive()
+    assert float(half.gamma) == pytest.approx(0.01)
+    assert float(half.threshold.detach()) == pytest.approx(SMALLEST_THRESHOLD, rel=1e-5)
+
+
 def test_positive_values_are_left_alone() -> None:
     neurons = LIFNeurons(4, threshold=0.051, gamma=0.051)
     before = [part.detach().clone() for part in neurons.parameters()]

@@ -92,3 +92,36 @@ def test_one_cycle_rises_for_three_tenths_and_ends_near_zero() -> None:
     assert found[0] == (pytest.approx(0.4 / 25), pytest.approx(0.1 / 25))
     assert max(found) == found[3] == (pytest.approx(0.4, rel=1e-2), pytest.approx(0.1, rel=1e-2))
     assert found[9][0] < 0.05
+
+
+def momenta(optimizer: str, steps: int, **settings: Any) -> list[float]:
+    """SGD's momentum, or the first beta, at every step of one epoch of one_cycle."""
+    network = build(NetworkConfig(channels=(), hidden=(3,), steps=1), Input((1, 2, 2)), 2)
+    config = TrainConfig(optimizer=optimizer, schedule="one_cycle", epochs=1, **settings)  # type: ignore[arg-type]
+    made = make_optimizer(network, config)
+    schedule = make_schedule(made, config, steps)
+    found = []
+    for _ in range(steps):
+        group = made.param_groups[0]
+        found.append(group["momentum"] if optimizer == "sgd" else group["betas"][0])
+        made.step()
+        schedule.step()
+    return found
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_one_cycle_leaves_the_momentum_of_sgd_as_it_was_asked_for(momentum: float) -> None:
+    assert momenta("sgd", 10, momentum=momentum) == [momentum] * 10
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_one_cycle_moves_the_first_beta_against_the_rate(optimizer: str) -> None:
+    found = momenta(optimizer, 10)
+    up, down = [(1 + math.cos(math.pi * n / 2)) / 2 for n in range(3)], range(1, 8)
+    wanted = [0.85 + 0.1 * share for share in up] + [0.95 - 0.1 * (1 + math.cos(math.pi * n / 7)) / 2 for n in down]
+    assert found == pytest.approx(wanted)
+
+
+def test_a_training_of_one_step_has_its_learning_rate() -> None:
+    assert rates_by_epoch(1, epochs=1, schedule="one_cycle")[0] == (0.4, 0.1)
+    assert rates_by_epoch(2, epochs=1, schedule="one_cycle")[0][0] > 0.3  # OneCycleLR's own

@@ -17,7 +17,7 @@ from neurodeploy.data.dataset import DataSet, Split
 from neurodeploy.errors import NeurodeployError, UsageError
 from neurodeploy.snn.checkpoints import LAST
 from neurodeploy.snn.neurons import SMALLEST_GAMMA, SMALLEST_THRESHOLD
-from neurodeploy.snn.train import Trained, _of_a_device, accuracy, train
+from neurodeploy.snn.train import Trained, _check, _of_a_device, accuracy, train
 from neurodeploy.snn.training_module import TrainingModule
 
 MakeConfig = Callable[..., ExperimentConfig]
@@ -305,7 +305,7 @@ def test_workers_are_started_anew_for_training_batches_alone(
         return loader
 
     monkeypatch.setattr(TrainingModule, "_loader", watched)
-    monkeypatch.setattr("neurodeploy.snn.training_module._cores", lambda: 1)
+    monkeypatch.setattr("neurodeploy.snn.training_module.cores", lambda: 1)
     train(tiny_config(train={"epochs": 1, "workers": 5}), tiny_data, tmp_path, progress=False)
     assert sorted(made, key=str) == [(0, None), (1, "spawn")]
 
@@ -338,3 +338,17 @@ def test_the_error_of_one_of_several_devices_keeps_its_kind(last: str, kind: typ
     error = _of_a_device(f"\n\n-- Process 1 terminated with the following error:\nTraceback\n  File\n{last}\n")
     assert type(error) is kind
     assert str(error).startswith(told)
+
+
+@pytest.mark.parametrize(("classes", "allowed"), [(1, False), (2, True), (10**5, True), (10**5 + 1, False)])
+def test_what_no_model_file_could_hold_is_refused_before_training(
+    classes: int, allowed: bool, tiny_config: MakeConfig, tiny_data: DataSet
+) -> None:
+    labels = np.zeros(40, dtype=np.int64)
+    split = Split(tiny_data.train.samples, labels)
+    data = replace(tiny_data, classes=classes, train=split, validation=split)
+    if allowed:
+        _check(tiny_config(), data)
+    else:
+        with pytest.raises(UsageError, match=rf"data set digits: {classes} classes, .*: out of range; .* 2 to 100000"):
+            _check(tiny_config(), data)

@@ -6,7 +6,7 @@ import pytest
 
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models.noise import NoiseModel
-from neurodeploy.study import parse_axes
+from neurodeploy.study import parse_axes, parse_noises
 from neurodeploy.sweep.plan import NoiseAxis, parse_axis, parse_noise
 
 
@@ -96,3 +96,29 @@ def test_axes_stand_on_the_fixed_noise_but_not_on_themselves() -> None:
     with pytest.raises(UsageError, match="--with mismatch: is an axis of this sweep already"):
         parse_axes(["mismatch"], ["mismatch=0.1"])
     assert parse_axes(["mismatch=0.1"], ["mismatch=0"])[0].at(0.1) == NoiseModel(mismatch=0.1)
+
+
+def test_a_preset_does_not_take_the_place_of_what_is_fixed() -> None:
+    base = parse_noise(["thermal=0.1", "layers=lif1"])
+    with pytest.raises(UsageError, match=r"^buechel-10: .* beside which thermal=0.1, layers=lif1 would be lost"):
+        parse_noise(["buechel-10"], base)
+    assert parse_noise(["buechel-10"], NoiseModel()) == parse_noise(["buechel-10"])
+
+
+def test_noises_to_take_apart_stand_on_the_fixed_noise_but_not_on_themselves() -> None:
+    assert parse_noises(["mismatch=0.2", "thermal=0.1"], []) == NoiseModel(mismatch=0.2, thermal=0.1)
+    assert parse_noises(["mismatch=0.2"], ["decay_as=tau", "thermal=0.1", "mismatch=0"]) == NoiseModel(
+        mismatch=0.2, thermal=0.1, decay_as="tau"
+    )
+    assert parse_noises(["mismatch=0.2"], ["buechel-10"]) == NoiseModel(
+        mismatch=0.2, weight_mismatch=0.1, decay_as="tau"
+    )  # a preset is moved, as by an axis
+    assert parse_noises(["buechel-10", "thermal=0.1"], []).active == ("mismatch", "weight_mismatch", "thermal")
+    for noise, fixed, said in (
+        (["mismatch=0.2"], ["mismatch=0.1"], "^--with mismatch: is given by --noise already"),
+        (["mismatch=0.2", "decay_as=eps"], ["decay_as=tau"], "^--with decay_as: is given by --noise already"),
+        (["buechel-10"], ["thermal=0.1"], "thermal=0.1 would be lost"),
+        (["buechel-10"], ["buechel-20"], "would be lost"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            parse_noises(noise, fixed)

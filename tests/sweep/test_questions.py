@@ -96,6 +96,42 @@ def test_the_reverse_question_at_its_limits(
                 solve(study, NoiseAxis("dead_neurons", (0.5,)), share, floor, store, False, quiet)
 
 
+@pytest.mark.parametrize(
+    ("axis", "breaks", "top"),
+    [
+        (NoiseAxis("spike_loss", (0.0, 0.3)), 0.98, 1.0),  # 0.6 is kept, and 1.2 is no probability
+        (NoiseAxis("spike_loss", (0.01,)), 0.98, 1.0),  # six times doubled it is 0.64
+        (NoiseAxis("dead_neurons", (1.0,)), 0.98, 1.0),
+        (NoiseAxis("temperature", (100.0,), NoiseModel(temperature_direction="colder")), 290.0, 300.0),
+        (NoiseAxis("temperature", (100.0,)), 290.0, 400.0),
+        (NoiseAxis("mismatch", (0.5,)), 31.9, 32.0),
+    ],
+)
+def test_the_reverse_question_goes_as_far_as_the_noise(
+    study: Study,
+    tmp_path: Path,
+    quiet: Quiet,
+    ruled: Callable[[Rule], list[NoiseModel]],
+    axis: NoiseAxis,
+    breaks: float,
+    top: float,
+) -> None:
+    ruled(lambda noise, _: 0.95 if getattr(noise, axis.noise) <= breaks else 0.5)
+    with Store(tmp_path / "study.sqlite") as store:
+        found = solve(study, axis, 0.5, 0.9, store, False, quiet)
+    assert found.level == np.floor(breaks / top * 128) / 128 * top
+    assert found.resolution == pytest.approx(top / 128)
+
+
+def test_a_noise_that_is_kept_at_its_limit_has_no_largest_level(
+    study: Study, tmp_path: Path, quiet: Quiet, ruled: Callable[[Rule], list[NoiseModel]]
+) -> None:
+    asked = ruled(lambda *_: 0.95)
+    with Store(tmp_path / "study.sqlite") as store:
+        found = solve(study, NoiseAxis("spike_loss", (0.3,)), 0.5, 0.9, store, False, quiet)
+    assert (found.level, max(noise.spike_loss for noise in asked)) == (None, 1.0)
+
+
 def test_what_each_layer_costs_by_value(
     study: Study, tmp_path: Path, quiet: Quiet, ruled: Callable[[Rule], list[NoiseModel]]
 ) -> None:
@@ -176,6 +212,23 @@ def test_chips_are_added_until_the_interval_is_narrow(
     with pytest.raises(UsageError, match="--most-chips 5: fewer than the 10"):
         check_until("±0.5", 10, 5)
     assert check_until("±0.5", 10, 20) == check_until("0.5", 10, 20) == 0.005
+
+
+def test_more_chips_do_not_narrow_what_unseen_samples_leave(
+    study: Study, tmp_path: Path, quiet: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first chip misses one sample, of which V takes nothing for differences between samples."""
+    count = len(study.test.labels)
+
+    def measured(study: Study, noise: NoiseModel, block: Sequence[int], codes: Any) -> NDArray[np.bool_]:
+        return np.stack([(np.arange(count) > 0) | (chip > 0) for chip in block])
+
+    monkeypatch.setattr(work, "_measure", measured)
+    with Store(tmp_path / "study.sqlite") as store:
+        (found,) = sweep_until(study, [Point(NoiseModel(mismatch=0.1))], store, False, quiet, half=0.01, most=900)
+    assert found.chips == 12
+    assert found.half >= found.floor == pytest.approx((1 - 0.025 ** (1 / count)) * (1 - 1 / count**2) / 2)
+    assert "test samples alone" in found.in_words(0.01)
 
 
 def test_networks_side_by_side_share_chips_and_samples(study: Study, tmp_path: Path, quiet: Quiet) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from scipy import stats
 
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models import chip as find_chip
-from neurodeploy.hw_models.chip import Knob
+from neurodeploy.hw_models.chip import ChipModel, Cores, EventCosts, Knob
 from neurodeploy.hw_models.knobs import adjusted
 from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.hw_models.virtual_chip import VirtualChip
@@ -24,13 +24,16 @@ from neurodeploy.snn.model_file import Model
 from neurodeploy.study import make_studies
 from neurodeploy.sweep import run as sweeping
 from neurodeploy.sweep import work
-from neurodeploy.sweep.plan import NoiseAxis, parse_axis
+from neurodeploy.sweep.plan import NoiseAxis, Point, parse_axis
 from neurodeploy.sweep.run import Samples, Study, calibrate, sweep
 from neurodeploy.sweep.store import Store
+from neurodeploy.sweep.work import NOT_ACTING, cell_of
 
 CHIPS = 12
 Quiet = Callable[[str, int, int], None]
 Contents = Callable[[Path], dict[str, pd.DataFrame]]
+_CORES = Cores(1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, (1, 1), 1, 1)
+_COSTS = EventCosts((0, 1), (0, 1), (0, 1), (0, 1), (0, 1), 1.0, (0, 1))
 AXES = [parse_axis("mismatch=0,0.3"), parse_axis("thermal=0,0.2"), parse_axis("weight_mismatch=0.2")]
 
 
@@ -186,6 +189,8 @@ def test_another_seed_is_another_population(study: Study, tmp_path: Path, quiet:
             lambda study: {"chip": replace(study.chip, knobs=(Knob("threshold", "neuron", 3, 0.5),))},
             "knobs of model on",
         ),
+        (lambda study: {"chip": replace(study.chip, capacitance=1e-15)}, "chip model of model on"),
+        (lambda study: {"chip": replace(study.chip, weight_bits=study.chip.weight_bits - 1)}, "chip model of model on"),
     ],
 )
 def test_a_store_of_another_study_is_refused(
@@ -203,6 +208,41 @@ def test_a_store_of_another_study_is_refused(
             with pytest.raises(UsageError, match=f"made with other {said}"):
                 attempt()
         pd.testing.assert_frame_equal(store.chips(), before)
+
+
+def test_every_field_of_a_chip_model_is_in_the_key_or_named_as_not_acting(study: Study) -> None:
+    chip, point = study.chip, Point(NoiseModel(ktc=1.0))
+    other: dict[str, Any] = {
+        "name": "other",
+        "title": "other",
+        "fixed_point": not chip.fixed_point,
+        "weight_bits": chip.weight_bits - 1,
+        "resets": ("subtract",),
+        "evidence": "bit-exact-sim" if chip.evidence == "modelled" else "modelled",
+        "knobs": (replace(chip.knobs[0], span=0.5), *chip.knobs[1:]),
+        "threshold_max": 77,
+        "bias_mantissa_max": 77,
+        "bias_exponents": (1, 2),
+        "voltage_decay_max": 77,
+        "probes": not chip.probes,
+        "capacitance": 1e-15,
+        "threshold_volts": 0.01,
+        "cores": replace(_CORES, neurons=77) if chip.cores is None else replace(chip.cores, neurons=77),
+        "costs": replace(_COSTS, static_watts=7.0),
+        "fan_in": 77,
+        "neurons": 77,
+        "noise": NoiseModel(mismatch=0.1),
+        "own": not chip.own,
+        "sources": {"weights": "another paper"},
+    }
+    assert set(other) == {one.name for one in fields(ChipModel)}
+    keys = {
+        name: cell_of(replace(study, chip=replace(chip, **{name: value})), point, False).key
+        for name, value in other.items()
+    }
+    key = cell_of(study, point, False).key
+    assert {name for name, found in keys.items() if found == key} == NOT_ACTING
+    assert len(set(keys.values())) == len(other) - len(NOT_ACTING) + 1
 
 
 def test_the_three_sets_of_samples_are_disjoint(model: Model) -> None:

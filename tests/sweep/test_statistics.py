@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from neurodeploy.sweep.statistics import summarise
+from neurodeploy.errors import UsageError
+from neurodeploy.sweep.statistics import summarise, yield_at
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 100])
@@ -80,3 +81,10 @@ def test_the_interval_covers_the_mean_19_times_in_20(count: int) -> None:
         got = summarise(values)
         hits += got.ci_low <= mean <= got.ci_high
     assert 0.93 < hits / 4000 < 0.97
+
+
+@pytest.mark.parametrize("floor", [95.0, 1.0001, 0.0, -0.1, float("nan")])
+def test_a_floor_that_is_no_fraction_is_refused(floor: float) -> None:
+    with pytest.raises(UsageError, match=r"--floor .*a fraction above 0 and at most 1"):
+        yield_at(np.array([0.9, 1.0]), floor)
+    assert yield_at(np.array([0.9, 1.0]), 1.0).good == 1

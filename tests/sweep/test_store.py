@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from neurodeploy.errors import FileFormatError, MissingBackendError, NeurodeployError, UsageError
+from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.sweep.export import export
 from neurodeploy.sweep.store import Cell, Store, open_existing, records
 
@@ -101,14 +103,14 @@ def test_a_foreign_database_is_refused_and_left_untouched(tmp_path: Path) -> Non
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("version", [None, "1", "2", "3"])
+@pytest.mark.parametrize("version", [None, "1", "2", "3", "4"])
 def test_another_version_is_refused(tmp_path: Path, version: str | None) -> None:
     path = tmp_path / "study.sqlite"
     with Store(path) as store:
         store._connection.execute("DELETE FROM about")
         if version is not None:
             store._connection.execute("INSERT INTO about VALUES ('version', ?)", (version,))
-    with pytest.raises(FileFormatError, match=f"^{path}: study version {version}, this program reads 4"):
+    with pytest.raises(FileFormatError, match=f"^{path}: study version {version}, this program reads 5"):
         Store(path)
 
 
@@ -243,6 +245,17 @@ def test_a_cell_that_stands_on_two_curves_is_stored_once(tmp_path: Path) -> None
     assert {row["yield"] for row in rows} == {2 / 3}
 
 
+def test_a_cell_stands_on_several_curves_of_one_noise(tmp_path: Path) -> None:
+    """As the nominal chip does, whatever the distribution of a mismatch that it has not."""
+    other = replace(CELL, fixed="distribution=lognormal")
+    with Store(tmp_path / "study.sqlite") as store:
+        store.add_results(CELL, [0, 1, 2], CORRECT)
+        store.place([other, CELL])
+        store.add_results(other, [3], CORRECT[:1])
+        rows = records(store.curves("chips"))
+    assert [(row["fixed"], row["n_chips"]) for row in rows] == [("", 4), ("distribution=lognormal", 4)]
+
+
 def test_damage_inside_a_study_is_named_and_left_untouched(tmp_path: Path) -> None:
     path = tmp_path / "study.sqlite"
     with Store(path) as store:
@@ -279,6 +292,18 @@ def test_an_export_has_a_row_per_chip_and_cell(tmp_path: Path) -> None:
     assert list(table["thermal"]) == [0.0, 0.0, 0.5]
     assert list(table["layers"]) == ["all", "all", "lif1+lif2"]
     assert [one.name for one in path.parent.iterdir()] == ["results.csv"]
+
+
+def test_options_at_their_default_are_shown_as_what_they_are(tmp_path: Path) -> None:
+    options = {"age": 24.0, "decay_as": "tau", "distribution": "lognormal", "temperature_tau": 0.0}
+    other = replace(CELL, key="other", noise=None, level=None, parameters=json.dumps(options))
+    with Store(tmp_path / "study.sqlite") as store:
+        store.add_results(CELL, [0], CORRECT[:1])
+        store.add_results(other, [0], CORRECT[1:2])
+        for table in (store.results(), store.table("points")):
+            shown = [{name: row[name] for name in options} for row in records(table)]
+            default = NoiseModel()
+            assert shown == [{name: getattr(default, name) for name in options}, options]
 
 
 def test_parquet_needs_a_package_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

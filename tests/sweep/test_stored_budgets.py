@@ -45,6 +45,7 @@ def test_a_study_tells_the_analyses_that_it_holds(study: Study, tmp_path: Path, 
         told = stored_budgets(store)
     assert [budget.as_dicts() for _, budget in told] == [asked.as_dicts(), other.as_dicts()]
     assert {(named["network"], named["chip"], named["calibrated"]) for named, _ in told} == {("model", "loihi2", False)}
+    assert [named["options"] for named, _ in told] == ["decay_as=tau", ""]
     assert asked.together.mean == pytest.approx(0.3)  # the rule, on forty samples
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 
+from neurodeploy import quantize_xylo_build
 from neurodeploy.errors import DesignRuleError, UsageError
 from neurodeploy.hw_models.xylo import xylo_chip
 from neurodeploy.ir.network import Edge, Network, sequential
@@ -19,6 +21,7 @@ from neurodeploy.ir.xylo_direct import directly
 from neurodeploy.ir.xylo_layout import layout
 from neurodeploy.quantize_xylo import quantize_xylo, troubles
 from neurodeploy.quantize_xylo_build import Setting, Shifts, area, build
+from neurodeploy.quantize_xylo_search import case_of, differences, smoothed
 from neurodeploy.simulate import populations as float_simulator
 from neurodeploy.simulate import xylo_engine
 from neurodeploy.simulate.xylo_health import health
@@ -93,13 +96,13 @@ def test_the_integers_of_one_neuron_by_hand() -> None:
         made = build(placed, settings, Shifts(shift, 0, 0), highest, "xylo-a2")
         scale = 2 / 127 / 2**shift  # weight 2 * scale 0.5 * area (1 - 0.5) / (0.5 (1 - 0.5)) = 2
         assert made.weights_in[:, 0, 0].tolist() == [127, -64]
-        assert made.threshold.tolist() == [round(3.6 / scale)]
+        assert made.threshold.tolist() == [int(3.6 / scale) + 1]  # one above: fires past its threshold, not at it
         assert made.bias.tolist() == [round(0.5 / scale)]
         assert (made.dash_mem.tolist(), made.dash_syn.tolist(), made.weight_shift_in) == ([2], [[1]], shift)
-        assert (made.weights_out.tolist(), made.threshold_out.tolist()) == ([[127]], [508])
+        assert (made.weights_out.tolist(), made.threshold_out.tolist()) == ([[127]], [509])
         assert (made.dash_mem_out.tolist(), made.dash_syn_out.tolist()) == ([1], [1])
     full = build(placed, settings, Shifts(7, 0, 0), {"a": ones * 200, "out": ones}, "xylo-a2")
-    assert full.threshold.tolist() == [round(3.6 * 32767 / 400)]  # the state may reach twice 200
+    assert full.threshold.tolist() == [int(3.6 * 32767 / 400) + 1]  # the state may reach twice 200
     assert full.weights_in[0, 0, 0] == round(2 * 32767 / 400 / 128)
 
 
@@ -155,6 +158,46 @@ def test_a_direct_layer_fires_when_the_float_layer_does() -> None:
     assert made.latency == 1
     assert (got.spikes[:40] != wanted.spikes["lif"]).mean() < 0.01
     assert np.corrcoef(got.readout.ravel(), wanted.readout.ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize(("decay", "tolerated"), [(0.5, 0.02), (0.75, 0.0)])
+@pytest.mark.parametrize("weight", [1.0, 1 + 1 / 64])
+@pytest.mark.parametrize("at_threshold", [False, True])
+def test_a_neuron_fires_past_its_threshold_and_not_at_it_unless_it_is_to(
+    decay: float, tolerated: float, weight: float, at_threshold: bool
+) -> None:
+    """One input each brings the threshold, or a little more; 16 bits of a halved state end before doubles do."""
+    neuron = LIF(decay, 1.0, "subtract", at_threshold)
+    nodes: list[tuple[str, Node]] = [
+        ("in", Input((8,), 1.0, 1)),
+        ("fc", Linear(np.eye(8) * weight, np.zeros(8))),
+        ("lif", neuron),
+        ("last", Linear(np.eye(8) * 0.9, np.zeros(8))),
+        ("out", neuron),
+        ("readout", SpikeCountReadout()),
+    ]
+    net = to_populations(sequential(nodes, 16))
+    inputs = (np.random.default_rng(3).random((16, 128, 8)) < 0.4).astype(np.uint8)
+    wanted = float_simulator.run(net, inputs).spikes["lif"]
+    made = quantize_xylo(net, A2, inputs)
+    (block,) = made.blocks
+    got = xylo_engine.run(made, inputs).spikes[block.latency : block.latency + 16]
+    assert 0.2 < wanted.mean() < 0.8
+    assert (got != wanted).sum() <= tolerated * wanted.sum()
+
+
+@pytest.mark.parametrize(
+    ("changes", "whole", "between"),
+    [({}, 401, 401), ({"fires_at_threshold": True}, 400, 401), ({"most": 31}, 400, 400)],
+)
+def test_the_least_state_at_which_a_neuron_fires(changes: dict[str, Any], whole: int, between: int) -> None:
+    """A threshold of 400 units, one that differs from it by rounding alone, and one of 400.3."""
+    one = Population("a", np.zeros(4), np.zeros((1, 4)), np.ones(4), np.zeros(4), **changes)
+    meant = np.array([400.0, 400 * (1 - 1e-13), 400 * (1 + 1e-13), 400.3])
+    assert quantize_xylo_build._threshold(one, meant).tolist() == [whole, whole, whole, between]
+    ends = np.array([0.2, 32766.5, 32767.0, np.inf])
+    assert quantize_xylo_build._threshold(one, ends).tolist()[2:] == [32767, 32767]
+    assert quantize_xylo_build._threshold(one, ends).min() >= 1
 
 
 def test_a_recurrent_network_with_currents_survives() -> None:
@@ -361,3 +404,33 @@ def test_quantising_twice_gives_the_same_integers() -> None:
         "threshold_out",
     ):
         assert np.array_equal(getattr(first, name), getattr(second, name))
+
+
+@pytest.mark.parametrize(("steps", "compared"), [(10, [10, 10, 9, 8]), (1, [1, 1, 0, 0])])
+def test_layers_that_lag_more_than_the_outputs_are_compared_while_the_chip_runs(
+    steps: int, compared: list[int]
+) -> None:
+    """in -> a -> out, and a -> b -> c -> d -> a with a delay; outputs lag by 1, b to d by 1 to 3."""
+    rng, size = np.random.default_rng(0), 3
+    names = ["a", "b", "c", "d"]
+    nodes: dict[str, Node] = {"in": Input((size,)), "back": Linear(np.full((size, size), -0.1), np.zeros(size))}
+    edges = [Edge("in", "to_a"), Edge("d", "back", 4), Edge("back", "a")]
+    edges += [Edge(source, f"to_{target}") for source, target in (*pairwise(names), ("a", "out"))]
+    for name in (*names, "out"):
+        outputs = 2 if name == "out" else size
+        nodes |= {f"to_{name}": Linear(rng.random((outputs, size)), np.zeros(outputs))}
+        nodes |= {name: CubaLIF(0.75, 0.5, 0.7, "subtract")}
+        edges.append(Edge(f"to_{name}", name))
+    net = Network({**nodes, "readout": SpikeCountReadout()}, (*edges, Edge("out", "readout")), steps)
+    inputs = rng.integers(0, 2, (steps, SAMPLES, size))
+    made = quantize_xylo(net, A2, inputs, allow_dead=True)
+    assert made.latency == 1
+    assert [(block.name, block.latency) for block in made.blocks] == [(name, lag) for lag, name in enumerate(names)]
+    case = case_of(to_populations(net), frozenset(), made.chip, inputs)
+    found, got = differences(case, made), xylo_engine.run(made, inputs).spikes
+    for block, count in zip(made.blocks, compared, strict=True):
+        seen = got[block.latency : block.latency + steps, :, block.start : block.stop]
+        assert len(seen) == count
+        wanted = smoothed(case.wanted.spikes[block.name][:count])
+        expected = np.abs(smoothed(seen) - wanted).mean() / (wanted.mean() or 1.0) if count else 0.0
+        assert found[block.name] == pytest.approx(float(expected))

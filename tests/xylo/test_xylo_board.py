@@ -15,30 +15,31 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stand_in_for_samna import make
+from stand_in_for_samna import FAMILIES, POWER, make
 from xylo_networks import random_events, random_network
 
 from neurodeploy import hardware_run_xylo as board
 from neurodeploy.errors import DesignRuleError, FileFormatError, MissingBackendError, NeurodeployError, UsageError
 from neurodeploy.export import samna_boards, xylo_bundle
 from neurodeploy.export.xylo_folder import XyloArtifact, golden_of, load_xylo, save_xylo
+from neurodeploy.hw_models.xylo import xylo_chip
 from neurodeploy.ir.xylo import XyloNetwork
 from neurodeploy.recorded_run import load_run, save_run
 
 SIMULATOR = "neurodeploy run out --backend xylo"
 
 
-def artifact_of(readout: str, seed: int = 3) -> XyloArtifact:
-    """A small network for Xylo Audio 3 that fires, with five samples."""
+def artifact_of(readout: str, seed: int = 3, chip: str = "xylo-a3") -> XyloArtifact:
+    """A small network that fires, with five samples."""
     rng = np.random.default_rng(seed)
     for _ in range(100):
         network = random_network(rng, wild=False)
         events = random_events(rng, network, 5)
-        changed: dict[str, Any] = {"chip": "xylo-a3", "readout": readout}
+        changed: dict[str, Any] = {"chip": chip, "readout": readout}
         network = replace(network, **changed)
         golden = golden_of(network, events, np.zeros(5, dtype=np.int64))
         if (
-            network.synapses == 2
+            network.synapses == xylo_chip(chip).synapses
             and 0.05 < (golden.output_spikes > 0).mean() < 0.95
             and not (network.aliases >= 0).any()
         ):
@@ -76,12 +77,26 @@ def test_what_a_board_puts_out_comes_back(artifact: XyloArtifact, record: str, r
     found = board.import_run(tmp_path / "run", artifact)
     assert found.agrees
     assert (found.run.evidence, found.run.versions["samna"]) == ("measured-silicon", "0.99")
-    assert found.run.facts["watts"] == {"snn_core_power": 0.5}
+    assert found.run.facts["watts"] == dict.fromkeys(POWER["syns65302"], 0.5)
     names = [row["layer"] for row in found.comparison["layers"]]
     assert (artifact.network.blocks[0].name in names) == (record == "all")
+    known = found.comparison["voltages_recorded"]
+    for row in found.comparison["layers"]:
+        assert row["mismatched_voltages"] == (0 if row["layer"] in known else None)
+    assert found.comparison["mismatched_voltages"] == (0 if known else None)
     np.testing.assert_array_equal(found.run.recording.readout, artifact.golden.readout)
     save_run(tmp_path / "kept", found.run)
     assert load_run(tmp_path / "kept").facts["comparison"]["readouts_differing"] == 0
+
+
+@pytest.mark.parametrize("chip", FAMILIES)
+def test_every_sample_starts_at_rest_and_every_supply_comes_back(chip: str, tmp_path: Path, monkeypatch: Any) -> None:
+    """Also where reset_state() does nothing; the stand-in's neurons keep their states from sample to sample."""
+    artifact = artifact_of("spike_count", chip=chip)
+    monkeypatch.setenv("PYTHONPATH", str(make(tmp_path / "stand-in", chip)))
+    found = board.deploy(artifact, chip, SIMULATOR, record="all", power=True, python=sys.executable)
+    assert (found.agrees, found.comparison["samples"]) == (True, 5)
+    assert found.run.facts["watts"] == dict.fromkeys(POWER[FAMILIES[chip]], 0.5)
 
 
 @pytest.mark.parametrize("record", ["output", "all"])

@@ -81,6 +81,30 @@ def test_currents_and_several_spikes_by_hand() -> None:
     assert got.readout.tolist() == [[14.0]]
 
 
+def fires_on_ones(network: PopulationNetwork) -> dict[str, list[int]]:
+    got = simulator.run(network, np.ones((1, 2), dtype=int))
+    return {name: found[:, 0, 0].tolist() for name, found in got.spikes.items()}
+
+
+@pytest.mark.parametrize("neuron", [LIF, lambda *given: CubaLIF(given[0], 0.0, *given[1:])])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_neurons_that_fire_at_the_threshold_still_do(neuron: Any, reset: str) -> None:
+    """1 arrives at every step: u is 1 = threshold at once, and without a spike 1.5 a step later."""
+
+    def made(threshold: float, fires_at_threshold: bool) -> PopulationNetwork:
+        nodes = [
+            ("in", Input((2,))),
+            ("fc", Linear(np.full((1, 2), 0.5), np.zeros(1))),
+            ("a", neuron(0.5, threshold, reset, fires_at_threshold)),
+            ("readout", SpikeCountReadout()),
+        ]
+        return to_populations(sequential(nodes, 3))
+
+    assert fires_on_ones(made(1.0, True)) == {"a": [1, 1, 1]}
+    assert fires_on_ones(made(np.nextafter(1.0, 2), True)) == fires_on_ones(made(1.0, False))
+    assert fires_on_ones(made(1.0, False)) == {"a": [0, 1, 0 if reset == "zero" else 1]}
+
+
 def test_a_network_with_currents_becomes_populations_with_them() -> None:
     neuron = CubaLIF(0.9, 0.7, 0.5, "subtract")
     nodes = [("in", Input((2,))), ("fc", Linear(np.ones((3, 2)), np.full(3, 0.1))), ("a", neuron)]
