@@ -89,18 +89,18 @@ def check_output(option: str, path: Path | None, kind: FileKind, inputs: Iterabl
         raise UsageError(f"{given}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def read_file(path: Path, largest: int, made_by: str = "`neurodeploy export`") -> bytes:
-    """The bytes of a file of at most so many; raises FileFormatError."""
+def read_file(path: Path, largest: int, hint: str = "made by `neurodeploy export`") -> bytes:
+    """The bytes of a file of at most so many; raises FileFormatError, with the hint where there is no such file."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
-            raise FileFormatError(f"{path}: missing, or not a file (made by {made_by})")
+            raise FileFormatError(f"{path}: missing, or not a file ({hint})")
         if found.st_size > largest:
             raise FileFormatError(f"{path}: {found.st_size} bytes, allowed are {largest}")
         with path.open("rb") as file:
             return file.read(largest)
     except FileNotFoundError as error:
-        raise FileFormatError(f"{path}: missing, or not a file ({error.strerror}; made by {made_by})") from error
+        raise FileFormatError(f"{path}: missing, or not a file ({error.strerror}; {hint})") from error
     except (OSError, ValueError, RuntimeError) as error:  # as above
         raise FileFormatError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 

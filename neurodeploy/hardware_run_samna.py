@@ -155,7 +155,7 @@ def imported(
 def _description(folder: Path, form: str, backends: Mapping[str, Evidence]) -> dict[str, Any]:
     path = folder / _RESULT
     try:
-        told = json.loads(read_file(path, _LARGEST_DESCRIPTION, "the runner of a bundle").decode("utf-8"))
+        told = json.loads(read_file(path, _LARGEST_DESCRIPTION, "made by the runner of a bundle").decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{path}: missing or damaged ({error}); the runner of a bundle writes it") from error
     if not isinstance(told, dict) or (told.get("format"), told.get("version")) != (form, _VERSION):
@@ -174,7 +174,7 @@ def _description(folder: Path, form: str, backends: Mapping[str, Evidence]) -> d
 
 def _arrays(folder: Path, digest: str) -> dict[str, NDArray[Any]]:
     path = folder / ARRAYS
-    content = read_file(path, _LARGEST_RECORDING, "the runner of a bundle")
+    content = read_file(path, _LARGEST_RECORDING, "made by the runner of a bundle")
     if hashlib.sha256(content).hexdigest() != digest:
         raise FileFormatError(f"{path}: changed since it was written (SHA-256 differs); copy it again")
     try:

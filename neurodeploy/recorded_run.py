@@ -26,6 +26,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from neurodeploy.errors import FileFormatError, NeurodeployError, UsageError
+from neurodeploy.files import read_file
 from neurodeploy.folders import FolderKind, new_folder, recover
 from neurodeploy.hw_models.chip import Evidence
 from neurodeploy.ir.identity import program_hash
@@ -38,6 +39,7 @@ DESCRIPTION, RECORDING = "run.json", "recording.safetensors"
 KIND = FolderKind("a run", DESCRIPTION, FORMAT, (RECORDING,))
 LARGEST_DESCRIPTION = 4 * 2**20
 LARGEST_RECORDING = 4 * 2**30
+_HINT = f"a run folder holds {DESCRIPTION} and {RECORDING}"
 _LONGEST_TEXT = 200
 _MOST_DIMENSIONS = 8
 _SPIKES, _POTENTIALS = "spikes.", "potentials."
@@ -127,7 +129,7 @@ def load_run(folder: Path, program: Program | None = None) -> RecordedRun:
     recover(folder)
     described = read_description(folder)
     where = folder / RECORDING
-    content = _read(where, LARGEST_RECORDING)
+    content = read_file(where, LARGEST_RECORDING, _HINT)
     if len(content) != described["bytes"] or hashlib.sha256(content).hexdigest() != described["sha256"]:
         raise FileFormatError(f"{where}: changed or cut off since it was written (SHA-256 differs); copy it again")
     try:
@@ -155,7 +157,7 @@ def is_run(path: Path) -> bool:
 def read_description(folder: Path) -> dict[str, Any]:
     """The description of a run folder without its arrays, types checked. Raises FileFormatError."""
     path = folder / DESCRIPTION
-    content = _read(path, LARGEST_DESCRIPTION)
+    content = read_file(path, LARGEST_DESCRIPTION, _HINT)
     try:
         described = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -278,18 +280,6 @@ def _wide(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind not in "iuf":
         raise ValueError(f"an array of {values.dtype}")
     return values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
-
-
-def _read(path: Path, largest: int) -> bytes:
-    try:
-        if not path.is_file():
-            raise FileFormatError(f"{path}: missing, or not a file; a run folder holds {DESCRIPTION} and {RECORDING}")
-        if path.stat().st_size > largest:
-            raise FileFormatError(f"{path}: {path.stat().st_size} bytes, allowed are {largest}")
-        with path.open("rb") as file:
-            return file.read(largest)
-    except OSError as error:
-        raise FileFormatError(f"{path}: {error.strerror or error}") from error
 
 
 def _refuse_constant(name: str) -> float:
