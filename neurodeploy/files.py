@@ -75,7 +75,7 @@ def check_output(option: str, path: Path | None, kind: FileKind, inputs: Iterabl
     """
     if path is None:
         return
-    given = f"{option} {str(path) if path.parts else repr('')}"
+    given = f"{option} {path}"
     try:
         if not path.name or path.is_dir():
             raise UsageError(f"{given}: is a folder; name a file")
