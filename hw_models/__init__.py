@@ -46,7 +46,8 @@ def chip(name: str) -> ChipModel:
         raise UsageError(
             f"chip {name!r}: weights of {base} have {FEWEST_BITS} to {found.weight_bits} bits, as {base}@4"
         )
-    return replace(found, name=f"{found.name}@{int(bits)}", weight_bits=int(bits))
+    knobs = tuple(replace(knob, bits=int(bits)) if knob.per == "synapse" else knob for knob in found.knobs)
+    return replace(found, name=f"{found.name}@{int(bits)}", weight_bits=int(bits), knobs=knobs)
 
 
 def _found(name: str) -> ChipModel:

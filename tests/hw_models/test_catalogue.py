@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from neurodeploy.errors import UsageError
@@ -53,3 +55,12 @@ def test_weights_and_codes_are_symmetric(bits: int, highest: int) -> None:
 def test_the_catalogue_cannot_be_written_to() -> None:
     with pytest.raises(TypeError):
         chips()["mine"] = chip("ideal")  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["loihi2@4", "mixed-signal@2", "dynapse2@3"])
+def test_weights_of_fewer_bits_are_rewritten_with_as_many(name: str) -> None:
+    narrow, whole = chip(name), chip(name.partition("@")[0])
+    assert [knob.bits for knob in narrow.knobs if knob.per == "synapse"] == [narrow.weight_bits]
+    assert [knob for knob in narrow.knobs if knob.per != "synapse"] == [k for k in whole.knobs if k.per != "synapse"]
+    with pytest.raises(UsageError, match=rf"chip {name}: weight per synapse of {whole.weight_bits} bits: weights have"):
+        replace(narrow, knobs=whole.knobs)
