@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -232,7 +231,7 @@ def test_neurobench_counts_what_is_not_zero(static: bool, stored: bool) -> None:
     network = _network(5)
     inputs = _inputs(network, static)
     recording = _run(network, inputs)
-    program = quantize(network, replace(chip("mixed-signal"), weight_bits=4)) if stored else None
+    program = quantize(network, chip("mixed-signal@4")) if stored else None
     load = computational_load(network, recording, inputs, program, 4 if stored else None, 20.0)
     kept = {one.name: one.weight for layer in program.layers for one in layer.synapses} if program else {}
     shown = np.broadcast_to(inputs, (STEPS, *inputs.shape)) if static else inputs

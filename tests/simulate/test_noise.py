@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -68,7 +67,7 @@ def test_engine_and_reference_agree_on_every_noise(cases: Any, name: str) -> Non
 
 def test_chips_with_finer_weights_run_beside_others(cases: Any) -> None:
     """Where weights of few bits deviate, a chip's unit is finer than that of a chip whose weights do not."""
-    few = replace(chip("mixed-signal"), weight_bits=8)
+    few = chip("mixed-signal@8")
     chips = [VirtualChip(few, NoiseModel(weight_mismatch=level), index) for index, level in enumerate((0.0, 0.3))]
     for nominal, inputs in cases["mixed-signal"]:
         programs = [one.realise(nominal) for one in chips]
