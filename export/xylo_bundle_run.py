@@ -27,9 +27,8 @@ if not __package__:  # run as a file
 PREFIX = f"{__package__}." if __package__ else ""
 shared: Any = importlib.import_module(f"{PREFIX}samna_runner")
 Arrays = dict[str, Any]
-RESETS = (
-    "syns61201",
-)  # in Rockpool 3.1.0: syns65302's reset_state() only warns that it does not work, syns63300 has none
+# Families whose reset works in Rockpool 3.1.0: that of syns65302 only warns that it does not, syns63300 has none.
+RESETS = ("syns61201",)
 
 
 def _specification() -> tuple[dict[str, Any], dict[str, Any]]:
