@@ -34,8 +34,12 @@ def reasons(program: Program) -> list[str]:
     for layer in in_order(program):
         found += [f"layer {layer.name}: {text}" for text in _layer_reasons(layer, source)]
         source = layer.name
-    last = program.layers[-1]
+    last, written_last = program.layers[-1], in_order(program)[-1]
     assert isinstance(last.neurons, FixedPointNeurons)
+    if written_last.name != last.name:
+        found.append(
+            f"layer {last.name}: is read out, and feeds {written_last.name}; netx reads out the end of a chain"
+        )
     if last.fires and last.neurons.threshold.min() >= NEVER_FIRES:
         found.append(
             f"layer {last.name}: threshold {last.neurons.threshold.min()}, which in a .net file's last layer makes "

@@ -248,15 +248,18 @@ def test_a_late_chain_is_written_in_the_order_of_its_connections(tmp_path: Path)
     layers = (
         Layer("b", (2,), (dense("a", [[1, 3], [2, 4]], 1),), neurons((2,)), 1.0),
         Layer("a", (2,), (dense("input", [[5], [6]]),), neurons((2,)), 1.0),
+        Layer("out", (1,), (dense("b", [[7, 8]]),), neurons((1,)), 1.0),
     )
     program = Program("loihi2", 3, Input((1,)), layers, "spike_count")
     assert netx.reasons(program) == []
     netx.write(program, tmp_path / "network.net")
     with h5py.File(tmp_path / "network.net") as file:
-        weights = [np.asarray(file["layer"][index]["weight"]).tolist() for index in ("1", "2")]
-    assert weights == [[[5], [6]], [[1, 3], [2, 4]]]
+        weights = [np.asarray(file["layer"][index]["weight"]).tolist() for index in ("1", "2", "3")]
+    assert weights == [[[5], [6]], [[1, 3], [2, 4]], [[7, 8]]]
     parallel = replace(program, layers=(layers[1], replace(layers[1], name="c")))
     assert netx.reasons(parallel) == ["layer c: it is fed by input; netx knows chains only, where it would be fed by a"]
+    within = replace(program, layers=layers[:2])
+    assert netx.reasons(within) == ["layer a: is read out, and feeds b; netx reads out the end of a chain"]
 
 
 # --- running a worker ---------------------------------------------------------------------------------------------
