@@ -38,7 +38,7 @@ def reasons(program: Program) -> list[str]:
     assert isinstance(last.neurons, FixedPointNeurons)
     if written_last.name != last.name:
         found.append(
-            f"layer {last.name}: is read out, and feeds {written_last.name}; netx reads out the end of a chain"
+            f"layer {last.name}: is read out, but the chain ends with {written_last.name}, which netx reads out"
         )
     if last.fires and last.neurons.threshold.min() >= NEVER_FIRES:
         found.append(

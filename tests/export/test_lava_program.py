@@ -259,7 +259,7 @@ def test_a_late_chain_is_written_in_the_order_of_its_connections(tmp_path: Path)
     parallel = replace(program, layers=(layers[1], replace(layers[1], name="c")))
     assert netx.reasons(parallel) == ["layer c: it is fed by input; netx knows chains only, where it would be fed by a"]
     within = replace(program, layers=layers[:2])
-    assert netx.reasons(within) == ["layer a: is read out, and feeds b; netx reads out the end of a chain"]
+    assert netx.reasons(within) == ["layer a: is read out, but the chain ends with b, which netx reads out"]
 
 
 # --- running a worker ---------------------------------------------------------------------------------------------
