@@ -34,9 +34,9 @@ def reasons(program: Program) -> list[str]:
     for layer in in_order(program):
         found += [f"layer {layer.name}: {text}" for text in _layer_reasons(layer, source)]
         source = layer.name
-    last, written_last = program.layers[-1], in_order(program)[-1]
+    last, end = program.layers[-1], in_order(program)[-1].name
     assert isinstance(last.neurons, FixedPointNeurons)
-    if written_last.name != last.name:
+    if end != last.name:
         found.append(
             f"layer {last.name}: is read out, but the chain ends with {written_last.name}, which netx reads out"
         )
