@@ -37,9 +37,7 @@ def reasons(program: Program) -> list[str]:
     last, end = program.layers[-1], in_order(program)[-1].name
     assert isinstance(last.neurons, FixedPointNeurons)
     if end != last.name:
-        found.append(
-            f"layer {last.name}: is read out, but the chain ends with {written_last.name}, which netx reads out"
-        )
+        found.append(f"layer {last.name}: is read out, but the chain ends with {end}, which netx reads out")
     if last.fires and last.neurons.threshold.min() >= NEVER_FIRES:
         found.append(
             f"layer {last.name}: threshold {last.neurons.threshold.min()}, which in a .net file's last layer makes "
