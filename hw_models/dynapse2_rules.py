@@ -193,12 +193,13 @@ def _idle_inhibition(network: PopulationNetwork, chip: Dynapse2Chip, substeps: i
 
     It then acts only on the few spikes that come between inputs themselves. Spikes arrive one step of the chip after
     they were fired, inputs every `substeps` steps. What a neuron sends itself is no excitation: it arrives while the
-    neuron is refractory.
+    neuron is refractory. Where currents have memory, excitation and inhibition outlast the step, and nothing is idle.
     """
     late, found = latencies(network), []
     for target in network.populations:
         apart: dict[int, list[str]] = {}
         merged = _merged(network, target.name)
+        remembered = (np.atleast_2d(target.current_decay) > 0).any(axis=0)
         for source in merged:
             behind = 0 if source == INPUT else (late[source] + 1 - late[target.name]) % substeps
             if behind and _comes_back(network, source, target.name):
@@ -209,7 +210,7 @@ def _idle_inhibition(network: PopulationNetwork, chip: Dynapse2Chip, substeps: i
                 others = ~np.eye(target.size, dtype=bool) if source == target.name else True
                 excited |= ((merged[source] > 0) & others).any(axis=0)
                 inhibited |= (merged[source] < 0).any(axis=0)
-            idle = int((inhibited & ~excited).sum())
+            idle = int((inhibited & ~excited & ~remembered).sum())
             if idle:
                 found.append(
                     f"layer {target.name}: inhibition of {idle} of {target.size} neurons, from {', '.join(sources)}, "

@@ -105,10 +105,11 @@ class NoiseModel:
             raise UsageError(f"noise option core_size={self.core_size}: a whole number of neurons is expected")
         if self.temperature_direction == "colder" and self.temperature > NOMINAL_TEMPERATURE:
             raise UsageError(f"noise temperature={self.temperature}: colder than {NOMINAL_TEMPERATURE:g} K by more")
-        names = (self.layers,) if isinstance(self.layers, str) else self.layers
-        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        several = isinstance(self.layers, list | tuple | set | frozenset)
+        names = tuple(self.layers) if several else (self.layers,)
+        if not all(isinstance(name, str) for name in names):
             raise UsageError(f"noise option layers={self.layers!r}: names of layers are expected")
-        object.__setattr__(self, "layers", tuple(names))
+        object.__setattr__(self, "layers", names)
 
     @property
     def active(self) -> tuple[str, ...]:

@@ -128,4 +128,5 @@ def _fits(kind: FileKind, path: Path) -> bool:
 
 
 def _same(path: Path, other: Path) -> bool:
-    return path.resolve() == other.resolve() or (path.exists() and other.exists() and path.samefile(other))
+    place = path.resolve()  # which finds loops of links
+    return other.exists() and (place == other.resolve() or (path.exists() and path.samefile(other)))

@@ -1,7 +1,7 @@
 """Folders that are whole or not there: filled under another name, renamed when complete.
 
 A folder of ours is replaced by its successor, and nothing else is: where it holds files that its description does not
-list, it is left as it is.
+list, it is left as it is. Empty folders within it count for nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ BUNDLE, BUNDLE_DESCRIPTION = "bundle", "bundle.json"
 """Where a bundle lies within its artifact, and what lists its files."""
 LARGEST_DESCRIPTION = 2**24
 _NAMED = 5  # of the files that are not ours
-_LEFTOVERS = "__pycache__"  # Python's, of scripts that lie in folders of ours
+# Python's, of scripts that lie in folders of ours, and what file managers leave where they have been.
+_LEFTOVERS = {"__pycache__", ".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class FolderKind:
         own |= {f"{BUNDLE}/{name}" for name in _listed(folder / BUNDLE, BUNDLE_DESCRIPTION)}
         found = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir()]
         names = [path.relative_to(folder) for path in found]
-        return [name.as_posix() for name in names if name.as_posix() not in own and _LEFTOVERS not in name.parts]
+        return [name.as_posix() for name in names if name.as_posix() not in own and not _LEFTOVERS & {*name.parts}]
 
 
 @contextmanager

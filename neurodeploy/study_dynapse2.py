@@ -251,9 +251,14 @@ def _check_apart(axis: str, base: ChipNoise, given: set[str]) -> None:
 def _in_order(texts: Sequence[str]) -> str:
     """What --with says, whatever the order and the digits in which it was typed."""
     presets = [text for text in texts if text in PRESETS]
-    others = [text.partition("=") for text in texts if text not in PRESETS]
-    levels = sorted(f"{name}={float(value)!r}" for name, _, value in others if name != DISTRIBUTION)
-    return ", ".join([*presets, *levels, *(f"{name}={value}" for name, _, value in others if name == DISTRIBUTION)])
+    words, levels = [], []
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name == DISTRIBUTION:
+            words.append(text)
+        elif text not in PRESETS:
+            levels.append(f"{name}={parse_levels(text, value)[0]!r}")
+    return ", ".join([*presets, *sorted(levels), *words])
 
 
 def _quantities(name: str) -> set[str]:

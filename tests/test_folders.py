@@ -28,6 +28,7 @@ def test_a_successor_replaces_what_the_description_lists(tmp_path: Path) -> None
         fill(tmp_path / "out")
     (tmp_path / "out" / "__pycache__").mkdir()
     (tmp_path / "out" / "__pycache__" / "run.pyc").write_text("of a script here")
+    (tmp_path / "out" / ".DS_Store").write_text("of a file manager")
     fill(tmp_path / "out")
     assert not (tmp_path / "out" / "__pycache__").exists()
 

@@ -92,7 +92,11 @@ def _read(path: Path) -> dict[str, Any]:
         raise FileFormatError(
             f"{path}: version {content.get('version')!r}, this program reads {VERSION}; calibrate again"
         )
-    if content.pop(_SEAL, None) != _seal(content):
+    try:
+        whole = content.pop(_SEAL, None) == _seal(content)
+    except RecursionError as error:  # nested nearly as deep as can be read
+        raise FileFormatError(f"{path}: damaged (nested too deep); calibrate again") from error
+    if not whole:
         raise FileFormatError(f"{path}: changed since it was written (SHA-256 differs); calibrate again")
     return content
 

@@ -6,6 +6,7 @@ design rule is violated, 4 a backend is missing.
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
@@ -76,11 +77,15 @@ app.command(cls=Command)(demonstrate.demo)
 app.add_typer(catalogue.vendor_app, name="vendor")
 
 
+_OF_OUTPUT = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT, errno.EFBIG)
+
+
 def main() -> None:
     """Runs the command line and exits with its code."""
     try:
         code = app(standalone_mode=False, prog_name="neurodeploy")
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by whoever started this
+            sys.stdout.flush()
     except NeurodeployError as error:
         fail(str(error), error.exit_code)
     except typer.Abort:
@@ -98,8 +103,9 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:  # of no file that a command reads or writes by name
         give_up_output()
-        where = error.filename or "standard output, or a file that is written"
-        fail(f"{where}: {error.strerror or error}", 1)
+        written = "standard output, or a file that is written" if error.errno in _OF_OUTPUT else None
+        where = error.filename or written
+        fail(f"{where}: {error.strerror or error}" if where else str(error), 1)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):  # torch's way to say it
             raise

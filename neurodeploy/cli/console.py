@@ -51,7 +51,8 @@ def fail(message: str, code: int) -> NoReturn:
 def give_up_output() -> None:
     """Where standard output cannot be written, drops what is left for it, lest Python fails on it at its end."""
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError:
         with suppress(OSError), open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())

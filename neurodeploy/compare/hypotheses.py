@@ -27,7 +27,7 @@ def consistent_changes(
 ) -> tuple[str, ...]:
     """Names of the changes that the recording of one sample does not refute.
 
-    Where spikes alone are shifted in time, potentials are as the definition says.
+    Where spikes are shifted in time, potentials are as the definition says, or shifted by as much.
 
     Args:
         sources: source -> (T, *shape) what the layer received in that sample.
@@ -44,18 +44,27 @@ def consistent_changes(
             found.append(name)
     if layer.fires and spikes is not None:
         recording = run_definition(replace(definition, layers=(layer,)), given[INPUT], teacher)
-        if _equal(recording.potentials[layer.name][:, 0], potentials):
-            found += _shifts(recording.spikes[layer.name][:, 0], spikes)
+        found += _shifts(recording.spikes[layer.name][:, 0], spikes, recording.potentials[layer.name][:, 0], potentials)
     return tuple(found)
 
 
-def _shifts(own: Array, recorded: Array) -> Iterator[str]:
-    """Shifts in time that turn a layer's own spikes (T, *shape) into the recorded ones; by less than T steps."""
+def _shifts(own: Array, spikes: Array, potential: Array, potentials: Array | None) -> Iterator[str]:
+    """Shifts in time that turn a layer's own spikes (T, *shape) into the recorded ones; by less than T steps.
+
+    Recorded potentials are those that belong to the layer's own spikes, or shifted with them.
+    """
+    in_place = _equal(potential, potentials)
+
+    def moved(ours: slice, recorded: slice) -> bool:
+        beside = potentials is not None and np.array_equal(potential[ours], potentials[recorded])
+        return np.array_equal(own[ours], spikes[recorded]) and (in_place or beside)
+
     for steps in range(1, min(3, len(own))):
         plural = "step" if steps == 1 else "steps"
-        if np.array_equal(own[:-steps], recorded[steps:]) and not recorded[:steps].any():
+        first, last = slice(None, -steps), slice(steps, None)
+        if moved(first, last) and not spikes[:steps].any():
             yield f"spikes recorded {steps} {plural} late"
-        if np.array_equal(own[steps:], recorded[:-steps]):
+        if moved(last, first):
             yield f"spikes recorded {steps} {plural} early"
 
 

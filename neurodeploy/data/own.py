@@ -117,8 +117,8 @@ def _is_temporal(path: Path, arrays: dict[str, NDArray[Any]]) -> bool:
 
 
 def _classes(path: Path, array: NDArray[Any]) -> int:
-    if array.size != 1 or array.dtype.kind not in "iu" or array.item() < 1:
-        raise UsageError(f"{path}: classes {_told(array)}; one integer from 1 on is expected")
+    if array.size != 1 or array.dtype.kind not in "iu" or array.item() < 2:
+        raise UsageError(f"{path}: classes {_told(array)}; one integer from 2 on is expected")
     return int(array.item())
 
 

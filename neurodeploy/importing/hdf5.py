@@ -145,8 +145,9 @@ def _examine_dataset(walk: _Walk, dataset: h5py.Dataset, where: str) -> None:
         raise walk.refuse(where, f"{count} texts; at most {_MOST_TEXTS} of up to {_LONGEST_TEXT} characters are read")
     size = count * dataset.dtype.itemsize
     walk.bytes += count * max(dataset.dtype.itemsize, _KEPT)
-    if walk.bytes > walk.limits.array_bytes:
-        raise walk.refuse(where, f"{dataset.shape} brings the arrays above {walk.limits.array_bytes} bytes")
+    most = walk.limits.array_bytes
+    if walk.bytes > most:
+        raise walk.refuse(where, f"{dataset.shape} brings the arrays above {most} bytes, {_KEPT} or more a value")
     filters = [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
     if filters != [one for one in _ORDER if one in filters]:
         raise walk.refuse(where, "packed by a filter other than shuffle, gzip and a checksum, in that order")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,18 @@ DELAY_MAX = 62  # Loihi's delays hold 6 bits, of which lava-dl's netx takes 0 to
 WEIGHT_EXPONENTS = (-8, 7)  # Loihi's weight exponent: 4 bits with sign
 
 
+class _Weighted:
+    weight: Weights
+
+    @cached_property  # once per object: every Program with these synapses asks, as those of all chips may be
+    def largest_row(self) -> float:
+        """The largest sum of |weights| of a neuron (a convolution's: of a channel)."""
+        rows = np.abs(self.weight.reshape(len(self.weight), -1).astype(np.float64)).sum(axis=1)
+        return float(rows.max())
+
+
 @dataclass(frozen=True, eq=False)
-class ConvSynapses:
+class ConvSynapses(_Weighted):
     """current = conv2d(sum_pool(x, pool), weight), x of shape (C, H, W).
 
     Attributes:
@@ -75,7 +85,7 @@ class ConvSynapses:
 
 
 @dataclass(frozen=True, eq=False)
-class DenseSynapses:
+class DenseSynapses(_Weighted):
     """current = Σ_d (weight[delays = d] · x[d]) << weight_exponent, x[d] = flatten(sum_pool(output, pool)).
 
     Here weight[delays = d] holds the weights with that delay and zeros elsewhere, and x[d] the source's output
@@ -188,11 +198,9 @@ def extreme_sums(synapses: Synapses, low: int, high: int) -> tuple[float, float]
     return min(float(lower.min()), 0.0), max(float(upper.max()), 0.0)
 
 
-@lru_cache(maxsize=64)  # asked for by every Program that has these synapses, as all chips of a population may
 def largest_sum(synapses: Synapses, highest: int) -> float:
     """Bound of the sums over inputs up to `highest`, and of every sum on the way to them, before a weight exponent."""
-    rows = np.abs(synapses.weight.reshape(len(synapses.weight), -1).astype(np.float64)).sum(axis=1)
-    return float(rows.max()) * highest * synapses.pool**2
+    return synapses.largest_row * highest * synapses.pool**2
 
 
 def _shifted(sums: Weights, exponent: int) -> Weights:

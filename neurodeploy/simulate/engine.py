@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from neurodeploy.hw_models.dynamic_noise import DynamicNoise
@@ -20,13 +21,14 @@ from neurodeploy.simulate import torch_engine
 from neurodeploy.simulate.recording import Counts, Recording, check_inputs
 from neurodeploy.simulate.spiking_tables import channels_first
 from neurodeploy.simulate.stages import Spikes, Stage, make_stages
-from neurodeploy.simulate.torch_device import find_device
+from neurodeploy.simulate.torch_device import exact_arithmetic, find_device
 
 __all__ = ["Counts", "run", "run_chips"]
 
 _CHUNK_BYTES = 2**25  # of what is held at once for a chip's samples
 
 
+@exact_arithmetic(torch.device("cpu"))
 def run(
     program: Program,
     inputs: NDArray[Any],
@@ -70,6 +72,7 @@ def run(
     )
 
 
+@exact_arithmetic(torch.device("cpu"))
 def run_chips(
     programs: Sequence[Program],
     inputs: NDArray[Any],

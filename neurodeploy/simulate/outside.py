@@ -20,7 +20,6 @@ from neurodeploy.simulate.bounds import wraps
 from neurodeploy.simulate.spiking_kernels import EXTRA, LATE, LOST, STUCK
 from neurodeploy.simulate.spiking_rows import Noise
 from neurodeploy.simulate.spiking_tables import Plan, channels_last
-from neurodeploy.simulate.torch_device import exact_arithmetic
 
 _FLOAT32_EXACT = 2.0**24
 _MASKS = (("spike_loss", LOST), ("spike_jitter", LATE), ("background_spikes", EXTRA))
@@ -30,12 +29,13 @@ def sums(program: Program, synapses: Synapses, frames: NDArray[Any]) -> NDArray[
     """What synapses bring to (…, *shape of the source), as integers (…, n) in the order of the tables.
 
     A sum of integers is exact in float32 while it stays below 2^24 and in float64 below 2^53, whatever the order of
-    summation; the first is proved from the weights, the second by the Program. The caller's autocast changes nothing.
+    summation; the first is proved from the weights, the second by the Program. Autocast, a thread's
+    own, is off here; PyTorch's precision, which is global, the engine holds for all threads (`exact_arithmetic`).
     """
     lead = frames.shape[: frames.ndim - len(program.shapes[synapses.source])]
     highest = 2**program.input.bits - 1 if synapses.source == INPUT else 1
     kind = torch.float32 if largest_sum(synapses, highest) < _FLOAT32_EXACT else torch.float64
-    with exact_arithmetic(torch.device("cpu")):
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
         source = torch.from_numpy(np.ascontiguousarray(frames)).to(kind).flatten(0, len(lead) - 1)
         weight = torch.from_numpy(synapses.weight.copy()).to(kind)
         if synapses.pool > 1:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from neurodeploy.errors import UsageError
@@ -13,6 +14,7 @@ from neurodeploy.ir.program import INPUT, Layer, Program
 from neurodeploy.simulate.recording import check_inputs
 from neurodeploy.simulate.spiking_tables import channels_first, channels_last
 from neurodeploy.simulate.stages import Stage
+from neurodeploy.simulate.torch_device import exact_arithmetic
 
 _CHUNK_BYTES = 2**26  # of what is held at once
 
@@ -32,6 +34,7 @@ def independent(layers: tuple[Layer, ...], count: int) -> int:
     return count
 
 
+@exact_arithmetic(torch.device("cpu"))
 def run_on(program: Program, inputs: NDArray[Any], known: Mapping[str, NDArray[Any]]) -> Rest:
     """Spikes and readout that `engine.run` gives of a chip without noise, of the layers that are not known.
 

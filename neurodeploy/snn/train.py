@@ -81,8 +81,6 @@ def train(
     try:
         if resume:
             checkpoints.check_resumable(last, config, network, len(data.train))
-        else:
-            checkpoints.remove_checkpoints(folder)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"-o: checkpoints go to {folder}: {error.strerror or error}; name another file") from error
@@ -99,6 +97,9 @@ def train(
         trainer = _make_trainer(config.train, callbacks, loggers, progress)
         if trainer.world_size == 1:  # several devices are processes of their own, which computed nothing before
             check_products(trainer.strategy.root_device)
+        if not resume:  # those of an earlier training, which stay where this one is refused
+            _check_processes(config.train, trainer)
+            checkpoints.remove_checkpoints(folder)
         module = TrainingModule(config, network, data)
         listening = interruption.listening() if trainer.world_size == 1 else nullcontext()
         try:
@@ -195,11 +196,18 @@ def _make_trainer(config: TrainConfig, callbacks: list[pl.Callback], loggers: li
         raise UsageError(
             f"train.accelerator={config.accelerator}, train.devices={config.devices}: {' '.join(str(error).split())}"
         ) from error
-    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores():
-        raise UsageError(f"train.devices={config.devices}: a process for each, and there are {cores()} CPU cores here")
     if config.precision == "16" and trainer.strategy.root_device.type == "cpu":
         raise UsageError("train.precision=16: half precision needs a GPU; bf16 and 32 are for CPUs as well")
     return trainer
+
+
+def _check_processes(config: TrainConfig, trainer: pl.Trainer) -> None:
+    """Raises UsageError for more processes than cores, which wait for each other; what was begun so may go on."""
+    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores():
+        raise UsageError(
+            f"train.devices={config.devices}: a process for each, and there are {cores()} CPU cores here; "
+            f"allowed are 1 to {cores()}"
+        )
 
 
 @contextmanager

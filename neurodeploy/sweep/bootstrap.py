@@ -123,11 +123,19 @@ def two_level(
     return max(bounds[0], min(float(low), lowest)), min(bounds[1], max(float(high), highest))
 
 
-def unseen(values: NDArray[Any]) -> float:
-    """The share of samples that may be of a kind that (chips, samples) do not show: (1 - 0.025^(1/m)) (1 - (k/m)²)."""
+def unseen(values: NDArray[Any], chips: int | None = None) -> float:
+    """The share of samples that may be of a kind that (chips, samples) do not show: (1 - 0.025^(1/m)) (1 - (k/m)²).
+
+    Args:
+        chips: what as many would leave of it, at least: each chip beside the n that there are shows at most a further
+            sample for n of those that a single chip shows (the first term of Good and Toulmin, Biometrika 43, 1956).
+    """
     x = np.asarray(values)
-    shown = float(np.mean((x != np.median(x)).any(axis=0)))
-    return float(1 - ((1 - CONFIDENCE) / 2) ** (1 / x.shape[1])) * (1 - shown**2)
+    showing = (x != np.median(x)).sum(axis=0)
+    shown = float(np.count_nonzero(showing))
+    if chips is not None:
+        shown = min(shown + np.count_nonzero(showing == 1) * (chips / len(x) - 1), float(x.shape[1]))
+    return float((1 - ((1 - CONFIDENCE) / 2) ** (1 / x.shape[1])) * (1 - (shown / x.shape[1]) ** 2))
 
 
 def _exact(share: float, parts: Components) -> tuple[float, float]:

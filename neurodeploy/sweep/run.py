@@ -33,7 +33,7 @@ class Reached:
 
     Attributes:
         half: half the width of the interval, a fraction.
-        floor: what the test samples alone leave of it, which no number of chips mends.
+        floor: what the test samples alone leave of it, however many chips join up to the most that are allowed.
     """
 
     point: Point
@@ -155,7 +155,7 @@ def sweep_until(
         following = {}
         for point, chips in wanted.items():
             correct = np.stack([row for chip, row in store.correct(cells[point].key).items() if chip < chips])
-            found = _reached(point, correct, half, interval)
+            found = _reached(point, correct, half, most, interval)
             reached[point] = found
             if not found.narrow and found.floor < half and chips < most:
                 following[point] = min(most, _more(chips, found, half))
@@ -203,14 +203,14 @@ def _blocks(chips: int, size: int) -> list[range]:
     return [range(first, min(first + size, chips)) for first in range(0, chips, size)]
 
 
-def _reached(point: Point, correct: NDArray[np.bool_], half: float, interval: Interval) -> Reached:
+def _reached(point: Point, correct: NDArray[np.bool_], half: float, most: int, interval: Interval) -> Reached:
     found = summarise_samples(correct, interval)
     width = (found.ci_high - found.ci_low) / 2
     floor = 0.0
     if interval == "two-level" and min(correct.shape) > 1:
         parts = components(correct)
         share = parts.samples / parts.total if parts.total > 0 else 1.0
-        floor = max(width * float(np.sqrt(share)), unseen(correct) / 2)
+        floor = max(width * float(np.sqrt(share)), unseen(correct, most) / 2)
     return Reached(point, len(correct), width, floor, width <= half)
 
 

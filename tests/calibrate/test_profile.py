@@ -149,6 +149,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "not ours": (lambda folder: (folder / FILE).write_text("{}"), "not a profile of ours"),
     "a list": (lambda folder: (folder / FILE).write_text("[1]"), "not a profile of ours"),
     "deep": (lambda folder: (folder / FILE).write_text("[" * 10**5), "truncated or damaged"),
+    "nearly too deep": (rewrite('"steps": [', f'"steps": [{"[" * 985}{"]" * 985}, '), "profile.json: "),
     "version": (change_json(version=2), "version 2, this program reads 3; calibrate again"),
     "another chip id": (rewrite('"chip_id": ', '"chip_id": 1'), "changed since it was written"),
     "a longer life": (rewrite('"expires": "2026', '"expires": "2999'), "changed since it was written"),

@@ -127,7 +127,29 @@ def test_a_training_that_cannot_store_or_run_is_refused_before_it(
     refused(run, "Not a directory; name another file", "train", "--epochs", "1", "-o", model_file / "x.pt")
     monkeypatch.setattr("neurodeploy.snn.train.cores", lambda: 2)
     words = ("train", "--epochs", "1", "-o", model_file.parent / "new.pt", "--set", "train.accelerator=cpu", "--set")
-    refused(run, "train.devices=3: a process for each, and there are 2 CPU cores here", *words, "train.devices=3")
+    kept = model_file.parent / "new.pt.checkpoints" / "best.ckpt"  # of an earlier training
+    kept.parent.mkdir()
+    kept.write_bytes(b"earlier")
+    said = "train.devices=3: a process for each, and there are 2 CPU cores here; allowed are 1 to 2"
+    refused(run, said, *words, "train.devices=3")
+    refused(run, "train.precision=16: half precision needs a GPU", *words, "train.precision=16")
+    assert kept.read_bytes() == b"earlier"
+
+
+def test_a_data_set_of_that_name_is_no_file_that_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_output("-o", Path("digits"), MODEL, ("digits", None))
+    Path("digits").write_bytes(b"")
+    with pytest.raises(UsageError, match="-o digits: is what is read"):
+        check_output("-o", Path("digits"), MODEL, ("digits", None))
+
+
+def test_closed_standard_output_is_no_error() -> None:
+    command = (
+        "import sys; sys.stdout = None; from neurodeploy.cli import main; sys.argv = ['neurodeploy', 'chips']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", command], stderr=subprocess.PIPE, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_where_deploy_goes_is_named_as_typed(run: Run, artifact: Path) -> None:

@@ -222,6 +222,21 @@ def test_a_shift_by_all_steps_there_are_is_none(steps: int, names: tuple[str, ..
     assert tuple(shifts) == names
 
 
+@pytest.mark.parametrize(("shift", "name"), [(1, "1 step late"), (-2, "2 steps early")])
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_a_recording_that_is_late_as_a_whole(shift: int, name: str, wrong: int) -> None:
+    program, inputs = program_and_inputs()
+    own = reference.run(program, inputs)
+    spikes, potentials = np.roll(own.spikes["a"], shift, axis=0), np.roll(own.potentials["a"], shift, axis=0)
+    vacant = slice(None, shift) if shift > 0 else slice(shift, None)
+    spikes[vacant], potentials[vacant] = 0, 0
+    potentials[STEPS // 2] += wrong
+    got = Recording({"a": spikes}, {"a": potentials}, spikes.sum(axis=0, dtype=int))
+    (layer,) = against_the_reference(program, inputs, got).layers
+    assert layer.explanation is not None
+    assert layer.explanation.consistent_with == (() if wrong else (f"spikes recorded {name}",))
+
+
 @pytest.mark.parametrize("wrong", [0, 1])
 def test_shifted_spikes_beside_potentials_that_are_wrong_are_no_shift(wrong: int) -> None:
     program, inputs = program_and_inputs()

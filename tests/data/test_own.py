@@ -225,11 +225,12 @@ def test_a_damaged_file_is_named(damage: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "match"),
     [
-        ({"classes": np.array([10, 10])}, r"classes of shape \(2,\); one integer from 1 on"),
+        ({"classes": np.array([10, 10])}, r"classes of shape \(2,\); one integer from 2 on"),
         ({"classes": np.array("ten")}, "classes is 'ten'; one integer"),
         ({"classes": np.array(np.nan)}, "classes is nan; one integer"),
         ({"classes": np.array(3.9)}, r"classes is 3\.9; one integer"),
-        ({"classes": np.array(0)}, "classes is 0; one integer from 1 on"),
+        ({"classes": np.array(0)}, "classes is 0; one integer from 2 on"),
+        ({"classes": np.array(1)}, "classes is 1; one integer from 2 on"),
         ({"classes": np.array(-3)}, "classes is -3; one integer"),
         ({"temporal": np.array("false")}, "temporal is 'false'; one true or false"),
         ({"temporal": np.array(2)}, "temporal is 2; one true or false"),

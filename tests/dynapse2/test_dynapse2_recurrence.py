@@ -108,6 +108,17 @@ def test_inhibition_through_a_layer_comes_with_the_inputs() -> None:
     assert spikes_of_hidden(network) < 0.8 * spikes_of_hidden(network, without=True)
 
 
+@pytest.mark.parametrize("kept", [0.5, 0.9])
+def test_inhibition_of_currents_with_memory_acts_and_is_not_refused(kept: float) -> None:
+    """Excitation lasts until the inhibition comes, and the inhibition until the next inputs."""
+    network = mutual(-OTHERS)
+    hidden, output = network.populations
+    remembering = replace(hidden, current_decay=np.full_like(hidden.current_decay, kept))
+    network = replace(network, populations=(remembering, output))
+    assert misfits(network, DYNAPSE2) == []
+    assert 200 < spikes_of_hidden(network) < 0.8 * spikes_of_hidden(network, without=True)
+
+
 def test_where_inhibition_is_refused() -> None:
     """Only where it has nothing of its own step to take away; what a neuron sends itself finds it refractory."""
     one = OTHERS.copy()

@@ -47,6 +47,8 @@ def test_what_is_typed() -> None:
 
 
 def test_presets_as_axes_and_below_axes() -> None:
+    (ranged,), (plain,) = (parse_points(["thermal=0.1"], [text]) for text in ("mismatch=0.2:0.2:1", "mismatch=0.20"))
+    assert ranged.fixed == plain.fixed == "mismatch=0.2"
     points = parse_points(["dynap-se"], [])
     assert [one.level for one in points] == [0, 0.5, 1, 1.5, 2]
     assert points[0].noise.mismatch.levels == {}

@@ -94,6 +94,7 @@ def test_an_unknown_layer_names_the_nearest() -> None:
 def test_one_layer_may_be_named_without_a_tuple() -> None:
     assert NoiseModel(layers="conv1").layers == ("conv1",)  # type: ignore[arg-type]
     assert NoiseModel(layers=["a", "b"]).layers == ("a", "b")  # type: ignore[arg-type]
+    assert NoiseModel(layers=frozenset({"a"})).layers == ("a",)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ from simulate.test_noise import (  # noqa: F401
     test_engine_and_reference_agree_on_every_noise,
     test_readout_noise_is_added_once_after_the_last_step,
 )
+from simulate.test_precision import _settings_of_before  # noqa: F401
 from wild_programs import wild_case
 
 from neurodeploy.errors import MissingBackendError, NeurodeployError, UsageError
@@ -51,7 +52,7 @@ from neurodeploy.ir.nodes import Input
 from neurodeploy.ir.program import FloatNeurons, Layer, Program
 from neurodeploy.ir.synapses import DenseSynapses
 from neurodeploy.simulate import philox, reference, torch_engine
-from neurodeploy.simulate.torch_device import exact_arithmetic, find_device
+from neurodeploy.simulate.torch_device import find_device
 from neurodeploy.simulate.torch_layers import StackedLayer
 
 Case = Callable[..., Any]
@@ -190,44 +191,6 @@ def test_sums_have_as_many_bits_as_they_need(weights: list[int], kind: torch.dty
     assert StackedLayer(program.layers, program, CPU).arriving[0].weight.dtype == kind
     recording = torch_engine.run(program, np.ones((1, 2), dtype=int))
     assert int(recording.potentials["a"].item()) == sum(weights)
-
-
-def _precision() -> tuple[str, ...]:
-    places = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv)
-    return tuple(place.fp32_precision for place in places)
-
-
-@pytest.fixture
-def _settings_of_before() -> Iterator[None]:
-    overall, before = torch.get_float32_matmul_precision(), _precision()
-    yield
-    torch.set_float32_matmul_precision(overall)
-    torch.backends.cuda.matmul.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision = before[:2]
-    torch.backends.mkldnn.conv.fp32_precision = before[2]
-
-
-@pytest.mark.usefixtures("_settings_of_before")
-@pytest.mark.parametrize("set_by", ["overall", "medium", "each"])
-def test_low_precision_is_off_within_and_as_before_after(set_by: str) -> None:
-    if set_by == "each":
-        torch.backends.cuda.matmul.fp32_precision = "tf32"
-        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
-        torch.backends.mkldnn.conv.fp32_precision = "bf16"
-    else:
-        torch.set_float32_matmul_precision("high" if set_by == "overall" else "medium")
-    before = _precision()
-    assert "tf32" in before
-    with exact_arithmetic(CPU):
-        assert torch.get_float32_matmul_precision() == "highest"
-        assert not torch.backends.cuda.matmul.allow_tf32
-        assert _precision() == ("ieee", "ieee", "ieee")
-        assert not torch.is_grad_enabled()
-    assert _precision() == before
-    with pytest.raises(KeyError), exact_arithmetic(CPU):
-        raise KeyError
-    assert _precision() == before
-    if set_by != "each":
-        assert torch.get_float32_matmul_precision() == ("high" if set_by == "overall" else "medium")
 
 
 @pytest.mark.usefixtures("_settings_of_before")

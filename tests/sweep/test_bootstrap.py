@@ -125,6 +125,12 @@ def test_samples_that_differ_show_their_kinds() -> None:
     x[:, 2:] = True
     assert bootstrap.unseen(x) == pytest.approx((1 - 0.025 ** (1 / 8)) * 15 / 16)
     assert bootstrap.unseen(~x) == bootstrap.unseen(x)
+    # Two samples are shown by one chip each: a chip more shows half a sample more at most, 12 chips all of the eight.
+    share = 1 - 0.025 ** (1 / 8)
+    for chips, shown in ((4, 2), (5, 2.5), (8, 4), (16, 8), (17, 8), (400, 8)):
+        assert bootstrap.unseen(x, chips) == pytest.approx(share * (1 - (shown / 8) ** 2))
+    x[:2, :2] = False
+    assert bootstrap.unseen(x, 400) == bootstrap.unseen(x)  # two chips show each: they are what is hard, and all of it
 
 
 def test_a_paired_difference_covers_and_is_narrower() -> None:
