@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from neurodeploy.calibrate.algorithms import ALGORITHMS, bisect, robust_regression, secant, spsa
+from neurodeploy.calibrate.algorithms import ALGORITHMS, Best, bisect, robust_regression, secant, spsa
 from neurodeploy.calibrate.search import BEYOND, REACHED, SILENT, UNSTOPPABLE, judged
 
 SHAPE = (3, 5)
@@ -167,3 +167,13 @@ def test_an_end_that_was_too_much_once_does_not_mark_what_was_reached() -> None:
     found = bisect(lambda codes: np.full(codes.shape, next(answers)), np.zeros((1, 1), dtype=int), 63, 7)
     assert not found.excess.any()
     assert judged(found, np.zeros((1, 1), dtype=int))[1].tolist() == [[REACHED]]
+
+
+def test_what_an_end_asked_for_counts_only_where_the_best_code_asks_for_it_too() -> None:
+    """Knobs: right elsewhere, too little elsewhere, too much everywhere; and one whose other end asked."""
+    best = Best(np.zeros((1, 4), dtype=int), 7)
+    for code, excess in ((7, [5, 5, 5, -9]), (-7, [9, 9, 9, -5]), (3, [0, -2, 4, -4])):
+        best.take(np.full((1, 4), code), np.array([excess]))
+    found = best.search(3)
+    assert found.excess[0].tolist() == [0, -2, 4, -4]
+    assert found.beyond[0].tolist() == [False, False, True, True]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from watched_device import Watched
 
+from neurodeploy.calibrate.bench import Bench
 from neurodeploy.calibrate.device import RackSettings, of_chip, virtual_rack
 from neurodeploy.calibrate.ladder import calibrate, parse_ladder
 from neurodeploy.calibrate.work import CalibrationData, Options
@@ -201,6 +202,30 @@ def test_codes_of_cores_are_found_core_by_core(
     nominal = program.layers[0].neurons.threshold
     # Where the core's threshold is high the gain's code must be low, and the other way round.
     assert np.corrcoef((own / nominal)[result.kept].ravel(), codes[result.kept].ravel())[0, 1] < -0.7
+
+
+def test_going_back_to_what_was_there_is_written_too(
+    programs: Programs, population: Population, data: CalibrationData
+) -> None:
+    program = programs["mixed-signal"]
+    last, trims = program.layers[-1], np.zeros((2, *program.layers[0].shape), dtype=int)
+    bench = Bench(virtual_rack(population("mixed-signal", 2), program), program)
+    key, own = f"weight/0/{last.name}", np.stack([last.synapses[0].weight] * 2)
+    other = own.copy()
+    other[0, 0, :3] = 7 - own[0, 0, :3]
+    trims[1].flat[:5] = 2
+    expected = np.zeros(2)
+    steps = (
+        ({key: own}, [0, 0]),
+        ({key: other}, [3, 0]),
+        ({}, [3, 0]),
+        ({f"threshold/neuron/{program.layers[0].name}": trims}, [0, 5]),
+        ({}, [0, 5]),
+    )
+    for settings, more in steps:
+        bench.counts(data.measurement[:2], settings)
+        expected += more
+        np.testing.assert_array_equal(bench.written, expected)
 
 
 def test_the_observer_sees_what_is_best_by_then(
