@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Any
 
 import yaml
@@ -13,21 +12,18 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Loader(yaml.SafeLoader):
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        """As PyYAML's; raises ConstructorError where a key stands twice."""
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == _MERGE:
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable):
-                if key in seen:
-                    raise yaml.constructor.ConstructorError(
-                        problem=f"{key!r} stands twice in one section; keep one of them",
-                        problem_mark=key_node.start_mark,
-                    )
-                seen.add(key)
-        return super().construct_mapping(node, deep)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """As PyYAML's; raises ComposerError where a key stands twice, before merges (`<<`) bring keys of elsewhere."""
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            written = (key.tag, str(key.value))
+            if key.tag != _MERGE and isinstance(key, yaml.ScalarNode) and written in seen:
+                raise yaml.composer.ComposerError(
+                    problem=f"{key.value!r} stands twice in one section; keep one of them", problem_mark=key.start_mark
+                )
+            seen.add(written)
+        return node
 
 
 def parse_yaml(text: str, where: str) -> Any:

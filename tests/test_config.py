@@ -10,6 +10,7 @@ import pytest
 from neurodeploy import presets
 from neurodeploy.config import ExperimentConfig, TrainConfig, load_config, parse_config
 from neurodeploy.errors import UsageError
+from neurodeploy.plain_yaml import parse_yaml
 
 
 @pytest.fixture
@@ -219,6 +220,12 @@ def test_a_key_that_stands_twice_is_refused(file: Path, text: str, key: str) -> 
 def test_an_anchor_may_be_laid_under_a_section(file: Path) -> None:
     file.write_text("train: &base {epochs: 3}\nnetwork: {<<: {depth: 2}, depth: 1}\n")
     assert load_config(file, []).network.depth == 1
+    deeper = "shared: &base {steps: 4, decay: 1}\ndata: {x: &A {<<: *base, steps: 8}}\ntrain: {<<: *A, k: 1}\n"
+    assert parse_yaml(deeper, "here") == {
+        "shared": {"steps": 4, "decay": 1},
+        "data": {"x": {"steps": 8, "decay": 1}},
+        "train": {"steps": 8, "decay": 1, "k": 1},
+    }
 
 
 @pytest.mark.parametrize("text", ["[]", "0", "false", "''"])
