@@ -123,7 +123,7 @@ def replaced(path: Path) -> Iterator[Path]:
 def _fits(kind: FileKind, path: Path) -> bool:
     try:
         return kind.fits(path)
-    except (ValueError, RecursionError, zipfile.BadZipFile, NotImplementedError, RuntimeError, FileFormatError):
+    except (ValueError, RuntimeError, zipfile.BadZipFile, FileFormatError):  # RecursionError is a RuntimeError
         return False
 
 

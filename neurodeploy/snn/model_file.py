@@ -151,14 +151,23 @@ def read_tensors(path: Path) -> Any:
         raise FileFormatError(f"{path}: damaged, truncated or not a model file ({reason})") from error
 
 
+_ARCHIVE = b"PK\x03\x04"
+
+
 def _check_unpacked(path: Path) -> None:
     """Whether a file unpacks to no more than it is: torch stores without compression, each part once."""
     try:
+        with path.open("rb") as file:
+            archive = file.read(len(_ARCHIVE)) == _ARCHIVE  # what torch takes for one, too
         with zipfile.ZipFile(path) as packed:
             parts = packed.infolist()
         largest = path.stat().st_size
-    except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile):
-        return  # no archive: torch says what is wrong with it
+    except OSError:
+        return  # torch says what is wrong with it
+    except (ValueError, RuntimeError, zipfile.BadZipFile) as error:
+        if not archive:
+            return  # nor is it unpacked by torch, which says what is wrong with it
+        raise FileFormatError(f"{path}: damaged, truncated or not a model file ({error})") from error
     if any(part.compress_type != zipfile.ZIP_STORED for part in parts) or sum(p.file_size for p in parts) > largest:
         raise FileFormatError(f"{path}: unpacks to more than it is, which no file of ours does; nothing was read")
 

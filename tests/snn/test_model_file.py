@@ -148,6 +148,16 @@ def test_no_such_file(tmp_path: Path) -> None:
             load_model(place)
 
 
+def test_an_archive_whose_parts_cannot_be_listed_is_not_unpacked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a file that only torch's own reader understands would go round the check of its size."""
+    whole = path.read_bytes()
+    end = whole.rindex(b"PK\x01\x02")  # the last entry of the list
+    path.write_bytes(whole[:end] + b"PK\xff\xff" + whole[end + 4 :])
+    monkeypatch.setattr(torch, "load", lambda *args, **options: pytest.fail("was unpacked"))
+    with pytest.raises(FileFormatError, match=r"model\.pt: damaged, truncated or not a model file"):
+        load_model(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"\x00", b"not a model", b"\x80\x02.", b"PK\x03\x04", b"\x80\x05K\x01."])
 def test_a_file_that_is_no_model_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(content)
