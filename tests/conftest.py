@@ -14,6 +14,7 @@ from hypothesis import settings
 from numpy.typing import NDArray
 
 from neurodeploy import hw_models
+from neurodeploy.export import rockpool
 from neurodeploy.ir.network import Edge, Network, sequential
 from neurodeploy.ir.nodes import (
     LIF,
@@ -283,3 +284,9 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Target]:
         return known[name]
 
     return register
+
+
+@pytest.fixture(scope="session")
+def rockpool_is_installed() -> None:
+    if rockpool.backend().version is None:
+        pytest.fail(rockpool.backend().detail)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rockpool_marks import SOURCES_MAY_WARN
 
 from neurodeploy.calibrate.device import of_chip, simulated_rack, virtual_rack
 from neurodeploy.calibrate.ladder import calibrate, parse_ladder
@@ -17,10 +18,7 @@ from neurodeploy.hw_models.virtual_chip import VirtualChip
 from neurodeploy.ir.program import Program
 from neurodeploy.simulate import engine
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*invalid escape sequence:DeprecationWarning"),  # Rockpool's sources, when
-    pytest.mark.filterwarnings("ignore:.*invalid escape sequence:SyntaxWarning"),  # they are compiled
-]
+pytestmark = SOURCES_MAY_WARN
 
 
 @pytest.mark.parametrize(("chip", "levels"), [("mixed-signal", "3-5"), ("mixed-signal-leak", "4")])

@@ -8,48 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from numpy.typing import NDArray
-from torch import nn
+from compare.departures import SAMPLES, SIZE, STEPS, Array, program_and_inputs, recorded
 
-from neurodeploy.compare.definition import define_network, define_program
 from neurodeploy.compare.result import SideComparison
-from neurodeploy.compare.sides import Side, network_side, program_side, recorded_side
+from neurodeploy.compare.sides import program_side
 from neurodeploy.compare.stream import compare_sides
 from neurodeploy.ir.arrays import frozen_ints
-from neurodeploy.ir.identity import program_hash
-from neurodeploy.ir.network import sequential
-from neurodeploy.ir.nodes import LIF, Input, Linear, SpikeCountReadout
+from neurodeploy.ir.nodes import Input
 from neurodeploy.ir.program import INPUT, FixedPointNeurons, Layer, Program
 from neurodeploy.ir.synapses import DenseSynapses
-from neurodeploy.recorded_run import RecordedRun
 from neurodeploy.simulate import reference
 from neurodeploy.simulate.recording import Recording
-from neurodeploy.snn.neurons import LIFNeurons, SpikeCountReadoutNeurons
-from neurodeploy.snn.spiking_network import SpikingNetwork
-from neurodeploy.snn.spiking_network import sequential as modules
-
-Array = NDArray[Any]
-STEPS, SAMPLES, SIZE = 16, 3, 6
-
-
-def program_and_inputs(seed: int = 0) -> tuple[Program, Array]:
-    """A layer a, alive, with odd weights, biases, memory in current and voltage; thresholds that are met exactly."""
-    rng = np.random.default_rng(seed)
-    weights = frozen_ints(rng.integers(-20, 30, (SIZE, SIZE)))
-    neurons = FixedPointNeurons(
-        frozen_ints(1024), frozen_ints(40), frozen_ints(rng.integers(-99, 99, SIZE)), 0, frozen_ints(3000)
-    )
-    layer = Layer("a", (SIZE,), (DenseSynapses("fc", INPUT, weights, delay=1),), neurons, 0.125)
-    program = Program("loihi2", STEPS, Input((SIZE,)), (layer,), "spike_count")
-    return program, rng.integers(0, 2, (STEPS, SAMPLES, SIZE))
-
-
-def recorded(program: Program, recording: Recording, inputs: Array | None = None) -> Side:
-    run = RecordedRun(
-        "chip", "measured-silicon", program_hash(program), "loihi2", {"nx": "1"}, "2026-01-01", inputs, recording, {}
-    )
-    return recorded_side(run, program)
 
 
 def simulated(program: Program, inputs: Array, rule: Callable[..., Any] | None = None, **other: Any) -> Recording:
@@ -280,101 +249,3 @@ def test_what_feeds_a_layer_and_was_not_recorded_leaves_the_cause_open() -> None
     assert below.explanation is not None
     assert below.explanation.kind == "unknown"
     assert "run:chip lacks the spikes of layer a" in below.explanation.sentence
-
-
-# --- rounding of floating point numbers ---------------------------------------------------------------------------
-
-
-def tie(steps: int = 8) -> tuple[Any, Array]:
-    """Thirds that add up to the threshold of 0.6, or to the number above it, by their order."""
-    weights = np.array([[0.1, 0.2, 0.3], [0.7, 0.0, 0.0]])
-    chain = [("image", Input((3,))), ("fc", Linear(weights, np.zeros(2))), ("a", LIF(1.0, 0.6))]
-    network = sequential([*chain, ("count", SpikeCountReadout())], steps)
-    inputs = np.ones((steps, 1, 3), dtype=int)
-    inputs[1::2, 0] = 0
-    return network, inputs
-
-
-def flipped(side: Side, place: tuple[int, ...], name: str = "other") -> Side:
-    """A double-precision side that decides otherwise in one place."""
-
-    def run(inputs: Array) -> Recording:
-        own = side.run(inputs)
-        spikes = own.spikes["a"].copy()
-        spikes[place] ^= 1
-        return Recording({"a": spikes}, own.potentials, own.readout)
-
-    return replace(side, name=name, run=run)
-
-
-def test_a_tie_that_the_order_of_adding_decides_is_double_precision() -> None:
-    network, inputs = tie()
-    side = network_side(define_network(network))
-    result = compare_sides((side, flipped(side, (0, 0, 0))), (inputs, inputs))
-    explanation = result.layers[0].explanation
-    assert explanation is not None
-    assert (explanation.kind, explanation.causes) == ("precision", ("double precision",))
-
-
-def test_a_neuron_far_from_its_threshold_is_not_excused_by_rounding() -> None:
-    network, inputs = tie()
-    side = network_side(define_network(network))
-    result = compare_sides((side, flipped(side, (0, 0, 1))), (inputs, inputs))
-    explanation = result.layers[0].explanation
-    assert explanation is not None
-    assert (explanation.kind, explanation.causes, explanation.consistent_with) == ("departure", (), ())
-    assert "other does not compute what its Network says" in explanation.sentence
-
-
-def module_at_a_tie() -> tuple[SpikingNetwork, Array]:
-    """A layer whose threshold lies between a neuron's potential in single and in double precision."""
-    torch.manual_seed(0)
-    linear, neurons = nn.Linear(50, 40, bias=False), LIFNeurons(4, decay=0.9, threshold=0.5)
-    chain = [("fc", linear), ("a", neurons), ("out", SpikeCountReadoutNeurons())]
-    network = modules(Input((50,)), 4, chain).eval()
-    inputs = np.random.default_rng(0).integers(0, 2, (4, 5, 50))
-    values = torch.from_numpy(inputs)
-    single = (values.float() @ linear.weight.detach().T).numpy()[0]
-    double = (values.double() @ linear.weight.detach().double().T).numpy()[0]
-    below = np.nextafter(single, np.float32(-1))
-    found = np.argwhere((double <= below.astype(np.float64)) & (single > 0.2) & (single < 0.6))
-    threshold = float(below[tuple(found[0])])
-    start = np.float32(np.arctanh(threshold))
-    for candidate in start + np.arange(-20, 21, dtype=np.float32) * np.spacing(start):
-        if float(torch.tanh(torch.tensor(candidate))) == threshold:
-            neurons.threshold_parameter.data = torch.tensor(candidate)
-            return network, inputs
-    raise AssertionError("no parameter gives this threshold")
-
-
-def test_single_precision_of_a_module_is_proved_by_running_it_in_double() -> None:
-    from neurodeploy.compare.module import in_double, run_module
-    from neurodeploy.snn.trace import trace
-
-    module, inputs = module_at_a_tie()
-    definition = define_network(trace(module))
-    side = Side(
-        "float",
-        "PyTorch network",
-        definition,
-        lambda given: run_module(module, given),
-        lambda given, teacher: run_module(module, given, teacher),
-        lambda given, teacher: run_module(in_double(module), given, teacher),
-        precision="single",
-    )
-    result = compare_sides((side, network_side(definition)), (inputs, inputs))
-    layer = result.layers[0]
-    assert layer.first is not None
-    assert (layer.first.step, layer.first.first, layer.first.second) == (1, 1.0, 0.0)
-    assert layer.explanation is not None
-    assert (layer.explanation.kind, layer.explanation.causes) == ("precision", ("single precision",))
-    lying = replace(side, exact=side.forced)  # one that does the same in double precision is not excused
-    result = compare_sides((lying, network_side(definition)), (inputs, inputs))
-    assert result.layers[0].explanation is not None
-    assert result.layers[0].explanation.kind == "departure"
-
-
-def test_definitions_of_programs_know_their_precision() -> None:
-    program, _ = program_and_inputs()
-    assert define_program(program).stored
-    assert recorded(program, reference.run(*program_and_inputs())).forced is None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rockpool_marks import SOURCES_MAY_WARN, needs_rockpool
 from rockpool_networks import LIVELY, random_populations, random_program
 
 from neurodeploy.compare import compare
@@ -20,16 +21,7 @@ from neurodeploy.ir.program import FloatNeurons, Layer, Program
 from neurodeploy.ir.synapses import DenseSynapses
 from neurodeploy.simulate import reference
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*invalid escape sequence:DeprecationWarning"),  # Rockpool's sources, when
-    pytest.mark.filterwarnings("ignore:.*invalid escape sequence:SyntaxWarning"),  # they are compiled
-]
-
-
-@pytest.fixture(autouse=True)
-def rockpool_is_installed() -> None:
-    if rockpool.backend().version is None:
-        pytest.fail(rockpool.backend().detail)
+pytestmark = [needs_rockpool, *SOURCES_MAY_WARN]
 
 
 @pytest.mark.parametrize("number", range(40))

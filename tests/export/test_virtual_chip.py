@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from rockpool_marks import SOURCES_MAY_WARN
 
 from neurodeploy.compare import compare
 from neurodeploy.export import lava, rockpool
@@ -28,10 +29,7 @@ MODELS = [
     NoiseModel(**LEVELS, decay_as="tau", distribution="lognormal", correlation_length=1.0),
 ]
 KINDS = ["dense", "conv", "residual", "recurrent"]
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*invalid escape sequence:DeprecationWarning"),  # Rockpool's sources, when
-    pytest.mark.filterwarnings("ignore:.*invalid escape sequence:SyntaxWarning"),  # they are compiled
-]
+pytestmark = SOURCES_MAY_WARN
 
 
 def assert_equal(own: Program, nominal: Program, inputs: NDArray[Any], got: Recording) -> None:
