@@ -66,7 +66,7 @@ class Case(NamedTuple):
     sizes: list[tuple[int, int]]
 
 
-SIZES = [(6, 60), (20, 100), (20, 360), (50, 360)]
+SIZES = [(6, 60), (20, 100), (20, 360), (50, 360), (200, 360)]
 CASES = [
     Case("samples differ as much as decisions", [Probit(0.3, 1.0, a) for a in (0.5, 0.8, 0.9, 0.95)], SIZES),
     Case("samples differ half as much", [Probit(0.3, 0.5, a) for a in (0.9, 0.95)], SIZES),

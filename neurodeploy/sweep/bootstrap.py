@@ -26,11 +26,14 @@ bound b by that share of b - x, so that the interval reaches at least
 
     (1 - 0.025^(1/m)) (1 - (k / m)²) |b - x|
 
-to either side, with k the samples on which any value is not the median of all. Without it, an interval after one wrong
-decision in thousands would be that of thousands of independent ones, and 74 to 87 % would hold the mean where a sample
-in a few hundred is hard. The factor of k is ours, by simulation: where most samples show how chips differ, V covers by
-itself; two networks on 80 samples, which differ on most, would get twice the width. Chips of a kind that none of n
-showed are not allowed for.
+to either side. k is the number of samples from which V is known: with d_j the mean distance of sample j's values from
+the median of all,
+
+    k = (sum of d_j²)² / (sum of d_j⁴)        (the participation ratio; equal d_j count in full, one large d_j as one)
+
+Without the term, an interval after one wrong decision in thousands would be that of thousands of independent ones, and
+68 to 87 % would hold the mean where a sample in a few hundred is hard. The factor of k is ours, by simulation: where
+samples are missed alike, V covers by itself. Chips of a kind that none of n showed are not allowed for.
 """
 
 from __future__ import annotations
@@ -127,14 +130,19 @@ def unseen(values: NDArray[Any], chips: int | None = None) -> float:
     """The share of samples that may be of a kind that (chips, samples) do not show: (1 - 0.025^(1/m)) (1 - (k/m)²).
 
     Args:
-        chips: what as many would leave of it, at least: each chip beside the n that there are shows at most a further
-            sample for n of those that a single chip shows (the first term of Good and Toulmin, Biometrika 43, 1956).
+        chips: what as many would leave of it, at least: k is then its upper bound, the samples on which any value is
+            not the median. Each chip beside the n that there are shows at most a further sample for n of those that a
+            single chip shows (the first term of Good and Toulmin, Biometrika 43, 1956).
     """
     x = np.asarray(values)
-    showing = (x != np.median(x)).sum(axis=0)
-    shown = float(np.count_nonzero(showing))
-    if chips is not None:
-        shown = min(shown + np.count_nonzero(showing == 1) * (chips / len(x) - 1), float(x.shape[1]))
+    apart = np.abs(x.astype(np.float64) - np.median(x))
+    if chips is None:
+        squares = apart.mean(axis=0) ** 2
+        shown = float(squares.sum() ** 2 / np.sum(squares**2)) if squares.any() else 0.0
+    else:
+        showing = np.count_nonzero(apart, axis=0)
+        shown = np.count_nonzero(showing) + np.count_nonzero(showing == 1) * (chips / len(x) - 1)
+        shown = min(float(shown), float(x.shape[1]))
     return float((1 - ((1 - CONFIDENCE) / 2) ** (1 / x.shape[1])) * (1 - (shown / x.shape[1]) ** 2))
 
 
