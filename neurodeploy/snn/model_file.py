@@ -87,8 +87,16 @@ def make_model(
 
 
 def save_model(model: Model, path: Path) -> None:
-    """Writes the file under another name first, so that a kill leaves the one before it whole."""
+    """Writes the file under another name first, so that a kill leaves the one before it whole.
+
+    Raises:
+        NeurodeployError: metrics that no model file may hold (numbers that are not finite, say), or a failed write.
+    """
     source = model.network.input
+    try:
+        metrics = _plain(model.metrics, "metrics")
+    except ValueError as error:
+        raise NeurodeployError(f"{path}: not written: {error}") from error
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -96,7 +104,7 @@ def save_model(model: Model, path: Path) -> None:
         "input": {"shape": list(source.shape), "scale": source.scale, "bits": source.bits},
         "classes": model.classes,
         **_encode_network(model.network),
-        "metrics": model.metrics,
+        "metrics": metrics,
         "history": model.history,
         **({} if model.scales is None else {"scales": encode_scales(model.scales)}),
         "temporal": model.calibration.temporal,

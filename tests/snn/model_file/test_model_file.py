@@ -111,3 +111,13 @@ def test_a_target_that_is_a_folder_is_an_error(model: Model, tmp_path: Path) -> 
     with pytest.raises(NeurodeployError, match=r"model\.pt: "):
         save_model(model, tmp_path / "model.pt")
     assert os.listdir(tmp_path) == ["model.pt"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), np.float32(0.5), torch.zeros(1)])
+def test_metrics_that_could_not_be_read_back_are_not_written(value: Any, model: Model, path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(NeurodeployError, match=r"model\.pt: not written: metrics\.test\.accuracy="):
+        save_model(replace(model, metrics={"test": {"accuracy": value}}), path)
+    assert path.read_bytes() == before
+    save_model(replace(model, metrics={"test": {"accuracy": 0.0, "of": (1, None)}}), path)
+    assert load_model(path).metrics == {"test": {"accuracy": 0.0, "of": [1, None]}}
