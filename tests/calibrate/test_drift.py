@@ -43,6 +43,17 @@ def test_where_it_crosses_is_interpolated() -> None:
     assert found.lasts(4.1) is None
 
 
+@pytest.mark.parametrize("samples", [100, 1000, 10000])
+def test_a_fall_by_exactly_the_points_counts(samples: int) -> None:
+    """Whatever the division rounds; a sample less is no fall of a point."""
+    point = samples // 100
+    for right in range(point, samples + 1):
+        accuracy = np.array([[right], [right], [right - point]]) / samples
+        assert Drift("age", (0.0, 10.0, 20.0), accuracy).lasts(1.0) == pytest.approx(20.0), right
+        accuracy[2] = (right - point + 1) / samples
+        assert Drift("age", (0.0, 10.0, 20.0), accuracy).lasts(1.0) is None, right
+
+
 @pytest.mark.parametrize(
     ("before", "amount", "kelvin", "direction"),
     [
