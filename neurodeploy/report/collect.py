@@ -62,8 +62,10 @@ def collect(folder: Path) -> ReportData:
 
 
 def recovered(chips: pd.DataFrame, chip: str, noise: str, level: float) -> float:
-    """Share of the accuracy lost to noise that calibration brought back, over the chips that were measured all three
-    ways: without noise, with it, and calibrated; NaN where there are none, or nothing was lost.
+    """Share of the accuracy lost since level 0 of the curve that calibration brought back, over the chips that were
+    measured all three ways: at level 0, at this level, and calibrated; NaN where there are none, or nothing was lost.
+
+    Level 0 is not calibrated, and has the noise that is there at every level of the curve.
     """
     if chips.empty:
         return float("nan")

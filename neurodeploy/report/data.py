@@ -90,8 +90,8 @@ class ReportData:
         chips: one row per virtual chip and point.
         proofs: one mapping per backend and chip: the keys of a comparison, with `backend`, `version` and `chip`.
         rounding: what quantisation did to each layer.
-        calibration: one row per (chip, noise, level); `recovered` is the share of the lost accuracy that came back, NaN
-            where nothing was lost.
+        calibration: one row per (chip, noise, level); `recovered` is the share of the accuracy lost since level 0 of
+            the curve that came back, NaN where nothing was lost.
         sensitivity: one row per analysis, noise and layer, as `report.sensitivity.sensitivity_table` makes them.
         imported: descriptions of runs that came back from elsewhere (`neurodeploy.recorded_run.read_description`).
     """

@@ -118,12 +118,16 @@ def calibration_table(data: ReportData) -> Table:
         for row in _rows(data.calibration)
     )
     columns = ("chip", "noise", "level", "recovered", "right on selection before", "after", "chips that kept it")
-    caption = "Calibration: share of the lost test accuracy that came back, and what it cost"
+    caption = "Calibration: share of the test accuracy lost since level 0 of its curve that came back, and what it cost"
     return Table(caption, (*columns, "runs per chip", "samples per chip"), rows, 2)
 
 
 def _recovered(curves: pd.DataFrame, row: Mapping[str, Any]) -> str:
-    """The recovered share; where there is none, whether nothing was lost or the sweep lacks one of the two states."""
+    """The recovered share; where there is none, whether nothing was lost or the sweep lacks one of the two states.
+
+    Level 0 has what is there at every level (" with …") and so may have lost accuracy to it; since itself it has lost
+    nothing.
+    """
     if not pd.isna(row["recovered"]):
         return percent(row["recovered"], 1)
     if curves.empty:
@@ -131,6 +135,8 @@ def _recovered(curves: pd.DataFrame, row: Mapping[str, Any]) -> str:
     curve = curves[(curves["chip"] == row["chip"]) & (curves["noise"] == row["noise"])]
     if curve.loc[curve["level"] == row["level"], "calibrated"].nunique() < len(STATES):
         return "not swept"
+    if row["level"] == 0 and WITH in row["noise"]:
+        return ABSENT
     return "nothing was lost" if ((curve["level"] == 0) & ~curve["calibrated"]).any() else "level 0 not swept"
 
 

@@ -20,7 +20,7 @@ from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.proof import prove
 from neurodeploy.report.collect import collect, recovered
 from neurodeploy.report.page import write_report
-from neurodeploy.report.tables import calibration_table, tiles
+from neurodeploy.report.tables import ABSENT, calibration_table, tiles
 from neurodeploy.simulate import engine
 from neurodeploy.snn.model_file import Model, save_model
 from neurodeploy.study import make_studies
@@ -99,6 +99,18 @@ def test_what_was_lost_is_unknown_without_level_0(tmp_path: Path) -> None:
     assert [row[3] for row in calibration_table(collect(tmp_path)).rows] == ["nothing was lost"]
 
 
+def test_level_0_with_noise_beside_it_does_not_say_that_nothing_was_lost(tmp_path: Path) -> None:
+    """It may have lost accuracy to what is there at every level; the other levels are held against it."""
+    with Store(tmp_path / "study.sqlite") as store:
+        add_cells(store, {(0.0, False): 0.5, (0.0, True): 0.7, (0.2, False): 0.3, (0.2, True): 0.4}, "thermal=0.1")
+    table = calibration_table(collect(tmp_path))
+    assert [row[1:4] for row in table.rows] == [
+        ("mismatch with thermal=0.1", "0.0 %", ABSENT),
+        ("mismatch with thermal=0.1", "20.0 %", "50.0 %"),
+    ]
+    assert "lost since level 0 of its curve" in table.caption
+
+
 def test_a_population_on_two_curves_is_counted_once(tmp_path: Path) -> None:
     nothing = Cell("nothing", "loihi2", "modelled", "mismatch", 0.0, False, 0)
     right = np.ones((4, 10), dtype=bool)
@@ -112,10 +124,10 @@ def test_a_population_on_two_curves_is_counted_once(tmp_path: Path) -> None:
     assert tiles(data)[-1].detail == "8 chip runs in 2 points"
 
 
-def add_cells(store: Store, cells: dict[tuple[float, bool], float]) -> None:
+def add_cells(store: Store, cells: dict[tuple[float, bool], float], fixed: str = "") -> None:
     """(level, calibrated) -> accuracy of its four chips, on ten samples."""
     for (level, calibrated), accuracy in cells.items():
-        cell = Cell(f"{level} {calibrated}", "loihi2", "modelled", "mismatch", level, calibrated, 0)
+        cell = Cell(f"{level} {calibrated}", "loihi2", "modelled", "mismatch", level, calibrated, 0, fixed=fixed)
         right = np.arange(10) < round(10 * accuracy)
         store.add_results(cell, range(4), np.tile(right, (4, 1)))
         if calibrated:
