@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
-from neurodeploy.cli.console import print_json, print_table, progress_bar, say
+from neurodeploy.cli.console import as_typed, print_json, print_table, progress_bar, say, typed_options
 from neurodeploy.cli.population import (
     CHIPS_OF,
     CPUS,
@@ -44,6 +45,7 @@ STUDY_SUFFIXES = (".sqlite", ".sqlite3", ".db")
 
 
 def calibrate(
+    context: typer.Context,
     models: list[Path] = typer.Argument(
         help="model.pt or .net; several are measured side by side, on the same chips and samples."
     ),
@@ -125,12 +127,21 @@ def calibrate(
     given |= {"--algorithm": None if algorithm == Options.algorithm else algorithm}
     given |= {"--measure": None if measure == Options.measure else measure}
     given |= {"--measurements": None if measurements == MEASUREMENT_SAMPLES else measurements}
+    typed = typed_options(context)
+    given |= {name: typed.get(name) for name in ("--valid-hours", "--points")}
     of_level_6 = {"--tuning-steps": tuning_steps, "--tuning-rate": tuning_rate}
     given |= of_level_6
     if to_study and any(value is not None for value in given.values()):
         raise UsageError(f"{_named(given)}: for a profile, -o FOLDER")
     if 6 not in levels and any(value is not None for value in of_level_6.values()):
         raise UsageError(f"{_named(of_level_6)}: of level 6, which --level {level} does not climb")
+    if "--points" in typed and check_at is None:
+        raise UsageError("--points: of --check-at, which is not given")
+    of_study = {name: typed.get(name) for name in ("--chips", "--jobs", "--ray", "--cpus-per-task", "--gpus-per-task")}
+    if not to_study and any(value is not None for value in of_study.values()):
+        raise UsageError(
+            f"{_named(of_study)}: for a study, -o FILE.sqlite; a profile is of one chip, as --chip-id says"
+        )
     if noise and not to_study:
         raise UsageError(f"--noise {noise[0]}: one chip's noise is given by --with, as in --with mismatch=0.3")
     axes = parse_axes(noise or DEFAULT_NOISE, fixed) if to_study else []
@@ -159,7 +170,9 @@ def calibrate(
         print_json(rows)
     else:
         print_table(_short(rows))
-        say(f"{output}: settings stored; next: neurodeploy sweep {models[0]} --calibrated {level} -o {output}")
+        again = typed | dict.fromkeys((*given, "--level", "--output")) | {"--calibrated": level, "-o": output}
+        words = shlex.join([*map(str, models), *as_typed(again)])
+        say(f"{output}: settings stored; next: neurodeploy sweep {words}")
 
 
 def _named(given: Mapping[str, Any]) -> str:
@@ -239,7 +252,10 @@ def _profile(
     }
     if as_json:
         content |= {"curve": list(made.curve)} if watched else {}
-        print_json(content | ({"drift": asdict(later) | {"accuracy": later.accuracy.tolist()}} if later else {}))
+        if later is not None:
+            again = later.lasts(points)
+            content |= {"drift": asdict(later) | {"accuracy": later.accuracy.tolist(), "calibrate_again": again}}
+        print_json(content)
         return
     shown = ("level", "name", "knob", "before", "after", "kept", "chip_runs", "samples", "refused")
     print_table([{name: step[name] for name in shown} for step in profile.steps])

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -46,6 +46,23 @@ def fail(message: str, code: int) -> NoReturn:
         traceback.print_exc()
     typer.echo(f"error: {message}", err=True)
     sys.exit(code)
+
+
+def typed_options(context: typer.Context) -> dict[str, Any]:
+    """The options that stand on the command line, by their long names, with their values."""
+    return {
+        max(option.opts, key=len): context.params[option.name]
+        for option in context.command.params
+        if option.name is not None
+        and option.opts[0].startswith("-")
+        and getattr(context.get_parameter_source(option.name), "name", "") == "COMMANDLINE"
+    }
+
+
+def as_typed(options: Mapping[str, Any]) -> list[str]:
+    """Options as words of a command line: those of several values once for each, those that are None not at all."""
+    pairs = [(name, one) for name, value in options.items() for one in (value if isinstance(value, list) else [value])]
+    return [word for name, one in pairs if one is not None for word in (name, str(one))]
 
 
 def give_up_output() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,8 @@ def test_how_long_it_lasts(run: Any, model_file: Path, tmp_path: Path) -> None:
     assert made["drift"]["amounts"] == [0.0, 20.0, 40.0]
     assert len(made["drift"]["accuracy"]) == 3
     profile = load_profile(tmp_path / "c")
+    hours = (profile.expires - profile.made) / timedelta(hours=1)
+    assert made["drift"]["calibrate_again"] == pytest.approx(hours, abs=1e-6)
     assert profile.expires <= profile.made + timedelta(hours=40)  # it loses a point before 40 h
     outcome = run(*words, "--check-at", "temperature=0,10")
     assert outcome.code == 0, outcome.err
@@ -155,6 +158,9 @@ def test_how_long_it_lasts(run: Any, model_file: Path, tmp_path: Path) -> None:
         ("calibrate MODEL --chip mixed-signal --noise mismatch=0.3 -o OUT", "noise is given by --with, as in --with"),
         ("calibrate MODEL --chip mixed-signal --noise mismatch -o OUT", "--noise mismatch: one chip's noise is given"),
         ("calibrate MODEL --chip-id 3 -o STUDY", "--chip-id: for a profile, -o FOLDER"),
+        ("calibrate MODEL --valid-hours 3 --points 5 -o STUDY", "--valid-hours and --points: for a profile, -o FOLDER"),
+        ("calibrate MODEL --chip mixed-signal --points 5 -o OUT", "--points: of --check-at, which is not given"),
+        ("calibrate MODEL --chip mixed-signal --chips 2 --jobs 2 -o OUT", "--chips and --jobs: for a study, -o FILE"),
         ("sweep MODEL --calibrated 0 -o STUDY", "calibration level '0'"),
         ("run ARTIFACT --profile nowhere", "nowhere/profile.json: No such file"),
         ("run ARTIFACT --profile PROFILE", "profile refused: foreign: it is of a mixed-signal, this is a loihi2"),
@@ -193,6 +199,23 @@ def test_wrong_usage_says_what_and_leaves_nothing(
     assert said in outcome.err, outcome.err
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert datetime.fromisoformat(old["made"]).tzinfo is not None
+
+
+def test_the_command_that_is_named_next_measures_what_was_calibrated(
+    run: Any, model_file: Path, tmp_path: Path
+) -> None:
+    study = tmp_path / "a study.sqlite"
+    words = (*SMALL, "--chips", 1, "--noise", "mismatch=0.5", "--noise", "thermal=0.1", "--with", "decay_as=tau")
+    made = run("calibrate", model_file, *words, "--level", "1", "--measurements", 128, "-o", study)
+    assert made.code == 0, made.err
+    named = shlex.split(made.err.split("next: neurodeploy ")[1])
+    assert named[:2] == ["sweep", str(model_file)]
+    assert sorted(named[2:]) == sorted(map(str, (*words, "--calibrated", "1", "-o", study)))
+    rows = parsed(run(*named, "--json"))
+    assert [(row["noise"], row["level"], row["ladder"]) for row in rows] == [
+        ("mismatch", 0.5, "1"),
+        ("thermal", 0.1, "1"),
+    ]
 
 
 def test_levels_stand_side_by_side_in_a_study_and_its_report(run: Any, model_file: Path, tmp_path: Path) -> None:
