@@ -10,7 +10,8 @@ import typer
 
 from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
-from neurodeploy.cli.console import LARGEST_SEED, print_json, print_table, progress_bar, say
+from neurodeploy.cli.console import LARGEST_SEED, print_json, print_table, progress_bar, say, typed_options
+from neurodeploy.cli.idle_options import refuse_idle
 from neurodeploy.cli.own_network import refuse
 from neurodeploy.errors import UsageError, unknown_name
 
@@ -76,6 +77,7 @@ STUDY = typer.Option(
 
 
 def sweep(
+    context: typer.Context,
     models: list[Path] = MODELS,
     chip: str = CHIPS_OF,
     noise: list[str] = NOISE,
@@ -160,6 +162,7 @@ def sweep(
         others |= {"--most-chips": None if most_chips == MOST_CHIPS.default else most_chips}
         others |= {"--encoding": None if encoding == ENCODING.default else encoding}
         _check_own(chip, design, asked, device, others)
+        refuse_idle(typed_options(context))
         chip_points, kind = parse_points(noise, fixed), known_interval(interval)
         of_artifacts = dynapse2.artifact_studies(models, chips, seed, jobs, samples, data_root)
         with Store(output) as store:
@@ -168,6 +171,7 @@ def sweep(
             notes = [] if export is None else [f"{export}: {write_results(store, export)} rows, one per chip and cell"]
         _print(rows, notes, output, as_json)
         return
+    refuse_idle(typed_options(context))
     if ray is None:  # else the device is one of the cluster's
         find_device(device)
     base, kind = parse_noise(fixed), known_interval(interval)
