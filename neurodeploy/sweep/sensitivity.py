@@ -44,7 +44,8 @@ class Row:
     Attributes:
         share: `alone` as a part of what all noises cost together; NaN where they cost nothing.
         weakest: whether the layer loses most by this noise, of all layers.
-        clear: whether its interval against the second-worst layer leaves out 0; None for rows of no single layer.
+        clear: whether its interval against the second-worst layer leaves out 0 (where the noise changes nothing in any
+            other: against nothing); None for rows of no single layer.
     """
 
     noise: str
@@ -208,11 +209,8 @@ def _layers(noise: NoiseModel, name: str, found: Found, together: float) -> list
     rows = [_row(noise, name, layer, nothing, found, layer, together) for layer in touched]
     order = sorted(range(len(rows)), key=lambda index: -rows[index].alone.mean)
     if order and rows[order[0]].alone.mean > 0:
-        clear = True
-        if len(order) > 1:
-            worst, second = (found[name, f"only {touched[index]}"] for index in order[:2])
-            clear = paired_difference(second, worst).low > 0
-        rows[order[0]] = replace(rows[order[0]], weakest=True, clear=clear)
+        worst, second = ([found[name, f"only {touched[index]}"] for index in order[:2]] + [nothing])[:2]
+        rows[order[0]] = replace(rows[order[0]], weakest=True, clear=paired_difference(second, worst).low > 0)
     return rows
 
 

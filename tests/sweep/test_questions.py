@@ -160,10 +160,23 @@ def test_what_each_layer_costs_by_value(
     assert (round(found.together.mean, 6), round(found.interaction.mean, 6)) == (0.5, 0.1)
     assert rows["mismatch", "all layers"].share == pytest.approx(0.6)
     assert [key for key, row in rows.items() if row.weakest] == [("mismatch", "lif2"), ("thermal", "lif1")]
-    assert rows["thermal", "lif1"].clear
+    assert (rows["mismatch", "lif2"].clear, rows["thermal", "lif1"].clear) == (False, False)  # 4 samples of 40
     assert "mismatch: layer lif2 is the weak one, 20.00 points alone" in found.weakest()[0]
     closing = found.as_dicts()[-2:]
     assert [(row["noise"], round(row["alone"], 6)) for row in closing] == [("all noises", 0.5), ("interaction", 0.1)]
+
+
+@pytest.mark.parametrize(("cost", "clear"), [(0.3, True), (0.1, False), (0.025, False)])  # of 40 samples: 12, 4, 1
+def test_a_layer_that_alone_loses_anything_is_clear_where_it_surely_does(
+    study: Study, tmp_path: Path, quiet: Quiet, ruled: Callable[[Rule], list[NoiseModel]], cost: float, clear: bool
+) -> None:
+    ruled(lambda noise, chip: 0.9 - (cost if noise.mismatch and noise.acts_on("lif1") else 0.0))
+    with Store(tmp_path / "study.sqlite") as store:
+        found = sensitivity(study, NoiseModel(mismatch=0.2), store, False, quiet)
+    (row,) = (row for row in found.rows if row.weakest)
+    assert (row.layer, round(row.alone.mean, 6), row.clear) == ("lif1", cost, clear)
+    assert (row.alone.low > 0) == clear
+    assert found.weakest()[0].endswith("not clearly apart from the next") != clear
 
 
 def test_noise_in_one_layer_is_measured_by_its_own_simulation(study: Study, tmp_path: Path, quiet: Quiet) -> None:
