@@ -51,7 +51,7 @@ def run(program: Program, inputs: NDArray[Any], family: bool) -> Recording:
         network = _Network(program, family)
         for first in range(0, batch, count):
             part = shown[:, first : first + count]
-            raster = torch.from_numpy(np.ascontiguousarray(part.reshape(*part.shape[:2], -1).swapaxes(0, 1))).double()
+            raster = torch.from_numpy(part.reshape(*part.shape[:2], -1).swapaxes(0, 1).astype(np.float64, order="C"))
             chunks.append(network.run(raster))
     spikes, potentials = {}, {}
     for layer in program.layers:

@@ -36,12 +36,15 @@ def train_model(config: ExperimentConfig, output: Path, resume: bool = False, pr
     data = load_data(config)
     trained = train(config, data, output.with_name(f"{output.name}.checkpoints"), resume, progress)
     batch_size, rounding = 2 * config.train.batch_size, trained.rounding
+    validated = trained.validation_accuracy
     with deterministic():
         tested = accuracy(trained.network, data.test, batch_size, trained.device, rounding)
+        if config.train.precision != "32":  # the model that is saved computes in single precision
+            validated = accuracy(trained.network, data.validation, batch_size, trained.device)
     metrics: dict[str, Any] = {
         "data_set": data.name,
         "test_accuracy": tested,
-        "validation_accuracy": trained.validation_accuracy,
+        "validation_accuracy": validated,
         "epoch": trained.epoch,
         "epochs": len(trained.history),
         "selection": SELECTIONS[config.train.selection],

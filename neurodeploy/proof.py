@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from neurodeploy import __version__
 from neurodeploy.compare import Comparison, compare
 from neurodeploy.config import DataConfig, ExperimentConfig, parse_config
+from neurodeploy.data.dataset import Split
 from neurodeploy.data.sources import load_data_set
 from neurodeploy.errors import DesignRuleError, UsageError, unknown_name
 from neurodeploy.export import target as find_target
@@ -27,16 +28,19 @@ SIMULATORS = ("reference", "engine")
 _PACKAGES = ("numpy", "scipy", "torch", "pytorch-lightning", "safetensors", "rockpool", "jax")
 
 
-def prove(artifact: Artifact, backend: str, inputs: NDArray[Any] | None = None) -> dict[str, Any]:
+def prove(
+    artifact: Artifact, backend: str, inputs: NDArray[Any] | None = None, labels: NDArray[np.int64] | None = None
+) -> dict[str, Any]:
     """Runs an artifact on a backend and compares every spike and voltage of every layer with the reference.
 
     Args:
         backend: "reference", "engine" or a target.
         inputs: (B, *shape) integers; by default the artifact's golden inputs, whose stored outputs must come out too.
+        labels: (B,) of `inputs`.
 
     Returns:
-        Plain values: backend, version, samples, layers, mismatched_spikes, mismatched_voltages, first, seconds, and
-        per variant of the target how far it is from the reference.
+        Plain values: backend, version, samples, layers, mismatched_spikes, mismatched_voltages, first, seconds, the
+        reference's accuracy (None without labels), and per variant of the target how far it is from the reference.
 
     Raises:
         MissingBackendError: with the command that installs it.
@@ -47,6 +51,7 @@ def prove(artifact: Artifact, backend: str, inputs: NDArray[Any] | None = None) 
     expected = reference.run(artifact.program, chosen)
     if inputs is None:
         _check_golden(golden, expected)
+        labels = golden.labels
     started = time.perf_counter()
     got = run(artifact.program, chosen)
     seconds = time.perf_counter() - started
@@ -56,13 +61,14 @@ def prove(artifact: Artifact, backend: str, inputs: NDArray[Any] | None = None) 
         "version": backend_version(backend),
         "chip": artifact.program.chip,
         "seconds": round(seconds, 3),
+        "accuracy": None if labels is None else float((expected.decisions == labels).mean()),
         **comparison.as_dict(),
         "first": str(comparison.first) if comparison.first else None,
         "variants": variants(backend, artifact.program, chosen, expected),
     }
 
 
-def test_inputs(artifact: Artifact, data: str, root: str | None, count: int | None) -> NDArray[Any]:
+def test_samples(artifact: Artifact, data: str, root: str | None, count: int | None) -> Split:
     """Test samples of a data set as the artifact's network takes them.
 
     Of the data set that the network was trained on they come with the same bits, encoding and frames; of another with
@@ -79,7 +85,7 @@ def test_inputs(artifact: Artifact, data: str, root: str | None, count: int | No
     shape = test.inputs.shape[-len(artifact.program.input.shape) :]
     if shape != artifact.program.input.shape:
         raise UsageError(f"--data {data}: samples of shape {shape}, the network takes {artifact.program.input.shape}")
-    return test.inputs
+    return test
 
 
 def backend_version(backend: str) -> str | None:

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from neurodeploy import __version__
+from neurodeploy import proof as proving
+from neurodeploy.config import load_config
 from neurodeploy.deployment import export_model, prepare
 from neurodeploy.errors import DesignRuleError, MissingBackendError, UsageError
 from neurodeploy.export.target import Backend, Target
@@ -139,6 +141,24 @@ def nudged(artifact: Artifact) -> Artifact:
     weight.setflags(write=False)
     layer = replace(first, synapses=(replace(first.synapses[0], weight=weight),))
     return replace(artifact, program=replace(program, layers=(layer, *program.layers[1:])))
+
+
+def test_a_proof_says_how_often_the_program_is_right(exported: Artifact) -> None:
+    golden = exported.golden
+    right = golden.readout.argmax(axis=1) == golden.labels
+    assert len(set(golden.labels)) > 1
+    assert prove(exported, "engine")["accuracy"] == right.mean()
+    assert prove(exported, "engine", golden.inputs[:5], golden.labels[:5])["accuracy"] == right[:5].mean()
+    assert prove(exported, "engine", golden.inputs[:5])["accuracy"] is None
+
+
+def test_test_samples_are_of_the_classes_that_the_network_was_trained_on(exported: Artifact) -> None:
+    few = load_config(None, ["data.classes=4"]).model_dump(mode="json")
+    few_classes = replace(exported, facts={**exported.facts, "experiment": few})
+    chosen, every = (proving.test_samples(one, "digits", None, None) for one in (few_classes, exported))
+    assert (len(every), len(chosen)) == (360, int(np.sum(every.labels < 4)))
+    np.testing.assert_array_equal(chosen.labels, every.labels[every.labels < 4])
+    np.testing.assert_array_equal(chosen.inputs, every.inputs[every.labels < 4])
 
 
 @pytest.mark.parametrize("backend", ["reference", "engine"])

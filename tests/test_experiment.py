@@ -152,3 +152,15 @@ def test_a_root_replaces_the_configured_one(tmp_path: Path) -> None:
         load_data(config)
     with pytest.raises(UsageError, match=r"--data-root .*/given: "):
         load_data(config, str(tmp_path / "given"))
+
+
+def test_in_mixed_precision_both_accuracies_are_those_of_the_saved_model(
+    config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed = config.model_copy(update={"train": config.train.model_copy(update={"precision": "bf16"})})
+    seen = []
+    monkeypatch.setattr(experiment, "accuracy", lambda *given: seen.append(accuracy(*given)) or seen[-1])
+    metrics = train_model(mixed, tmp_path / "model.pt", progress=False).metrics
+    model, data = load_model(tmp_path / "model.pt"), load_data(mixed)
+    assert seen == [metrics["test_accuracy"], metrics["validation_accuracy"]]
+    assert metrics["validation_accuracy"] == accuracy(model.network, data.validation)  # type: ignore[arg-type]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +123,7 @@ def run(
     """Run an artifact or .net file on a backend, and compare all spikes and voltages with the reference; exit 1 where
     they differ."""
     from neurodeploy.importing.loading import known_encoding, load_program
-    from neurodeploy.proof import prove, test_inputs
+    from neurodeploy.proof import prove, test_samples
 
     how = known_encoding(encoding)
     check_output("-o", output, PROOF, (artifact, profile, data))
@@ -163,13 +162,15 @@ def run(
         proof = prove_program(loaded.program, backend, choose_samples(loaded.program, data, data_root, samples, how))
     else:
         golden = loaded.artifact.golden
-        inputs = None
+        inputs, labels, whose = None, golden.labels[:samples], "the artifact"
         if data is not None:
-            inputs = test_inputs(loaded.artifact, data, data_root, samples)
-        elif samples is not None and samples < len(golden.labels):
+            test = test_samples(loaded.artifact, data, data_root, samples)
+            inputs, labels, whose = test.inputs, test.labels, data
+        elif len(labels) < len(golden.labels):
             static = golden.inputs.ndim == len(loaded.program.input.shape) + 1
             inputs = golden.inputs[:samples] if static else golden.inputs[:, :samples]
-        proof = prove(loaded.artifact, backend, inputs)
+        proof = prove(loaded.artifact, backend, inputs, labels)
+        proof["inputs"] = f"{len(labels)} test samples of {whose}"
     if output is not None:
         write_text(output, json.dumps(proof, indent=2))
     if as_json:
@@ -198,7 +199,7 @@ def _prove_profile(
     those of a data set."""
     from neurodeploy.profiles import with_profile
     from neurodeploy.programs import Chosen, choose_samples, prove_program
-    from neurodeploy.proof import test_inputs
+    from neurodeploy.proof import test_samples
 
     own, profile = with_profile(program, folder, temperature=temperature)
     if artifact is not None and data is None:
@@ -208,10 +209,11 @@ def _prove_profile(
         chosen = Chosen(
             golden.inputs.take(range(count), axis), golden.labels[:count], f"{count} test samples of the artifact"
         )
+    elif artifact is not None and data is not None:  # with the bits, frames and classes that it was trained on
+        test = test_samples(artifact, data, data_root, samples)
+        chosen = Chosen(test.inputs, test.labels, f"{len(test)} test samples of {data}")
     else:
         chosen = choose_samples(program, data, data_root, samples, how)
-        if artifact is not None and data is not None:  # with the bits and frames that the network was trained on
-            chosen = replace(chosen, inputs=test_inputs(artifact, data, data_root, samples))
     before, after = profile.selection_before, profile.selection_after
     left_out = list(profile.virtual_chip_noise.outside_program)
     if left_out:

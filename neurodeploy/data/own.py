@@ -136,6 +136,7 @@ def _samples(path: Path, name: str, array: NDArray[Any], temporal: bool) -> Samp
 
 def _integers(path: Path, name: str, array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype.kind not in "iub":
-        hint = "; for values of 0 to 1 write numpy.rint(255 * values)" if array.dtype.kind == "f" else ""
+        values = array.dtype.kind == "f" and name.endswith("_samples")
+        hint = "; for values of 0 to 1 write numpy.rint(255 * values)" if values else ""
         raise UsageError(f"{path}: {name} of type {array.dtype}; integers are expected{hint}")
     return array

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -10,10 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from neurodeploy.config import ExperimentConfig
+from neurodeploy.data.dataset import DataSet
+from neurodeploy.data.encoding import EncodedSplit
 from neurodeploy.errors import FileFormatError, NeurodeployError, UsageError
 from neurodeploy.snn.model_file import read_tensors
 from neurodeploy.snn.spiking_network import SpikingNetwork
@@ -116,12 +121,23 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return dict(checkpoint)
 
 
-def check_resumable(path: Path, config: ExperimentConfig, network: SpikingNetwork, samples: int) -> None:
+def fingerprint(data: DataSet) -> str:
+    """SHA-256 of the training and validation samples and their labels, as they are before encoding."""
+    digest = hashlib.sha256()
+    for split in (data.train, data.validation):
+        samples = split.values if isinstance(split, EncodedSplit) else split.samples
+        for array in (samples, split.labels):
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def check_resumable(path: Path, config: ExperimentConfig, network: SpikingNetwork, data: DataSet) -> None:
     """Whether the training that a checkpoint is of can go on.
 
     Raises:
         UsageError: naming the entries of the configuration that changed, the tensors of another shape, or the other
-            number of training samples.
+            number of training samples; or where the samples are others.
     """
     if not path.is_file():
         raise UsageError(f"--resume: there is no checkpoint {path}")
@@ -149,10 +165,42 @@ def check_resumable(path: Path, config: ExperimentConfig, network: SpikingNetwor
     if differ:
         rest = f"; and {len(differ) - 3} more" if len(differ) > 3 else ""
         raise UsageError(f"--resume: {path} holds another network: {'; '.join(differ[:3])}{rest}; {advice}")
+    samples = len(data.train)
     if checkpoint["samples"] != samples:
         raise UsageError(
             f"--resume: {path} was trained on {checkpoint['samples']} samples, there are {samples} now; {advice}"
         )
+    if checkpoint.get("data", fingerprint(data)) != fingerprint(data):
+        raise UsageError(
+            f"--resume: {path} was trained on other samples or labels than data set {data.name} holds now; {advice}"
+        )
+
+
+@contextmanager
+def reserved(folder: Path) -> Iterator[None]:
+    """Keeps other trainings out of a folder meanwhile; the system ends that with the process, however it ends.
+
+    Raises:
+        UsageError: where another training is in it: each would take what the other wrote last for its own.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such locks here, as on Windows
+        yield
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"{folder}: another training writes there now; name another file with -o, or wait for its end"
+            ) from error
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(opened)
 
 
 def remove_checkpoints(folder: Path) -> None:

@@ -165,6 +165,17 @@ class FakeQuant(Unperturbed):
             return value
         return _straight_through(value, value * factor)
 
+    def decided(self, logits: torch.Tensor) -> torch.Tensor:
+        """(B,): the class that the chip decides on, from logits (B, classes); of equal sums of voltages the first.
+
+        Single precision takes potentials a little off the chip's grid, and with that equal ones apart.
+        """
+        last = self.program.layers[-1]
+        if last.fires or not isinstance(last.neurons, FixedPointNeurons):
+            return logits.argmax(dim=1)
+        sums: torch.Tensor = logits.double() * (self.program.steps * _UNIT / last.scale)
+        return sums.round_().argmax(dim=1)
+
     def _unweighted(self, source: str) -> bool:
         while source != INPUT and not isinstance(self._network.layers[source], LIFNeurons):
             if isinstance(self._network.layers[source], nn.Conv2d | nn.Linear):

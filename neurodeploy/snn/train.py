@@ -28,7 +28,7 @@ from neurodeploy.snn.losses import check_potential_layers
 from neurodeploy.snn.model_file import check_sizes
 from neurodeploy.snn.monitor import EpochLog, make_loggers
 from neurodeploy.snn.networks import build
-from neurodeploy.snn.spiking_network import Perturbation, SpikingNetwork
+from neurodeploy.snn.spiking_network import SpikingNetwork
 from neurodeploy.snn.trained_scales import trained_rounding
 from neurodeploy.snn.training_module import TrainingModule, cores
 
@@ -67,9 +67,10 @@ def train(
         progress: a progress bar on standard error.
 
     Raises:
-        UsageError: for data that cannot be trained on, where there is nothing to resume, where a checkpoint is damaged
-            or belongs to another configuration or network, where a layer's numbers stop being finite, or where what
-            this process did on a GPU before keeps the training from repeating bit by bit.
+        UsageError: for data that cannot be trained on, where another training is in `folder`, where there is nothing to
+            resume, where a checkpoint is damaged or belongs to another configuration, network or data, where a layer's
+            numbers stop being finite, or where what this process did on a GPU before keeps the training from repeating
+            bit by bit.
         InterruptedTrainingError: after Ctrl-C.
     """
     _check(config, data)
@@ -80,7 +81,7 @@ def train(
     last = folder / checkpoints.LAST
     try:
         if resume:
-            checkpoints.check_resumable(last, config, network, len(data.train))
+            checkpoints.check_resumable(last, config, network, data)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"-o: checkpoints go to {folder}: {error.strerror or error}; name another file") from error
@@ -93,7 +94,7 @@ def train(
     ]
     if progress:
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}, leave=False))
-    with _quietly(), _threads(config.train.threads), memory.kept(), deterministic():
+    with checkpoints.reserved(folder), _quietly(), _threads(config.train.threads), memory.kept(), deterministic():
         trainer = _make_trainer(config.train, callbacks, loggers, progress)
         if trainer.world_size == 1:  # several devices are processes of their own, which computed nothing before
             check_products(trainer.strategy.root_device)
@@ -109,8 +110,8 @@ def train(
             raise InterruptedTrainingError("interrupted; --resume goes on from the last finished epoch") from error
         except ProcessRaisedException as error:
             raise _of_a_device(str(error)) from error
-    end = load_checkpoint(last)
-    kept = end if config.train.selection == "last" else load_checkpoint(folder / checkpoints.BEST)
+        end = load_checkpoint(last)
+        kept = end if config.train.selection == "last" else load_checkpoint(folder / checkpoints.BEST)
     chosen = kept["history"][-1]
     network = build(config.network, data.input, data.classes)
     network.load_state_dict({name.removeprefix(checkpoints.PREFIX): part for name, part in kept["state_dict"].items()})
@@ -137,7 +138,7 @@ def accuracy(
     split: Split,
     batch_size: int = 500,
     device: torch.device | None = None,
-    rounding: Perturbation | None = None,
+    rounding: FakeQuant | None = None,
 ) -> float:
     """Fraction of correct decisions in evaluation mode, as float or rounded; computed on `device`, or where it is."""
     home = next(network.parameters()).device
@@ -148,7 +149,8 @@ def accuracy(
         part = split.take(slice(start, start + batch_size))
         inputs, labels = (np.require(array, requirements="W") for array in (part.inputs, part.labels))  # or torch warns
         values = torch.from_numpy(inputs).to(device).float() * network.input.scale
-        decided = network(values, perturbation=rounding).logits.argmax(dim=1)
+        logits = network(values, perturbation=rounding).logits
+        decided = logits.argmax(dim=1) if rounding is None else rounding.decided(logits)
         correct += int((decided == torch.from_numpy(labels).to(device)).sum())
     network.to(home)
     return correct / len(split)

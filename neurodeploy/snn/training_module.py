@@ -19,7 +19,9 @@ from neurodeploy.data.dataset import DataSet
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models import chip as find_chip
 from neurodeploy.snn.adversarial import adversarial_weights
+from neurodeploy.snn.checkpoints import fingerprint
 from neurodeploy.snn.chip_noise import make_perturbation
+from neurodeploy.snn.fake_quant import FakeQuant
 from neurodeploy.snn.losses import Losses, classification_loss, records, training_losses
 from neurodeploy.snn.memory_order import arranged
 from neurodeploy.snn.monitor import check_gradients, layer_figures, read_losses
@@ -93,12 +95,13 @@ class TrainingModule(pl.LightningModule):
         self.history: list[dict[str, float]] = []
         self._sums: dict[str, float] = {}
         self._start = 0
+        self._fingerprint = fingerprint(data)
         self._learning_rate = 0.0
         self._seconds_before, self._clock = 0.0, time.perf_counter()
         self.scaled_on = data.train.take(slice(_SCALED_ON)).inputs if config.noise.quantize else None
         # Not an attribute that is a module, or the state would hold the network twice.
         self._arranged: tuple[Any, ...] = ()
-        self._rounding: Perturbation | None = None
+        self._rounding: FakeQuant | None = None
 
     def configure_model(self) -> None:
         """Memory order, and compilation: before several devices lay out the gradients that they share."""
@@ -166,7 +169,9 @@ class TrainingModule(pl.LightningModule):
         """Adds up what `on_validation_epoch_end` reports."""
         values, labels = batch
         output = self._network(values, False, self._rounding)
-        correct = (output.logits.argmax(dim=1) == labels).double().mean()
+        logits = output.logits
+        decided = logits.argmax(dim=1) if self._rounding is None else self._rounding.decided(logits)
+        correct = (decided == labels).double().mean()
         if dataloader_idx == 1:
             self._add(f"{_TEST}accuracy", float(correct), len(labels))
             self._add(f"{_TEST}samples", 1.0, len(labels))
@@ -202,6 +207,7 @@ class TrainingModule(pl.LightningModule):
         checkpoint["history"] = self.history
         checkpoint["experiment"] = self.config.model_dump_json()
         checkpoint["samples"] = len(self.data.train)
+        checkpoint["data"] = self._fingerprint
         checkpoint["seconds"] = self._seconds_before + time.perf_counter() - self._clock
         checkpoint["sums"] = self._sums
         checkpoint["start"] = done % self.trainer.num_training_batches

@@ -10,10 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from neurodeploy import __version__
+from neurodeploy.config import DataConfig
+from neurodeploy.data.sources import load_data_set
 from neurodeploy.ir.artifact import load_artifact
+from neurodeploy.simulate import reference
 from neurodeploy.snn.model_file import load_model
 from neurodeploy.sweep.store import Store
 
@@ -99,6 +103,13 @@ def test_run_proves_an_artifact(run: Any, artifact: Path, tmp_path: Path, backen
     outcome = run(*words)
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.startswith(f"{backend} {__version__}, chip loihi2, 32 samples\n")
+    loaded = load_artifact(artifact)
+    right = np.mean(loaded.golden.readout.argmax(axis=1) == loaded.golden.labels)
+    assert f"inputs: 32 test samples of the artifact; the reference is right in {100 * right:.2f} %\n" in outcome.out
+    test = load_data_set(DataConfig(), loaded.program.steps, 0).test.take(slice(40))
+    right = np.mean(reference.run(loaded.program, test.inputs).decisions == test.labels)
+    outcome = run(*words, "--data", "digits", "--samples", "40")
+    assert f"inputs: 40 test samples of digits; the reference is right in {100 * right:.2f} %\n" in outcome.out
 
 
 def test_sweep_calibrate_and_report(run: Any, model_file: Path, tmp_path: Path) -> None:

@@ -257,3 +257,12 @@ def test_numbers_and_flags_may_be_of_any_integer_type(classes: Any, temporal: An
         np.savez(path, **{name: file[name] for name in file.files}, classes=classes, temporal=temporal)
     data = load(path)
     assert (data.classes, data.train.temporal) == (int(classes.item()), False)
+
+
+def test_a_hint_for_values_is_given_for_samples_alone(tmp_path: Path) -> None:
+    write_npz(tmp_path / "a.npz", train_labels=np.zeros(20))
+    with pytest.raises(UsageError, match=r"train_labels of type float64; integers are expected$"):
+        load(tmp_path / "a.npz")
+    write_npz(tmp_path / "a.npz", train_samples=np.zeros((20, 1, 8, 8)))
+    with pytest.raises(UsageError, match=r"write numpy\.rint\(255 \* values\)$"):
+        load(tmp_path / "a.npz")

@@ -68,6 +68,16 @@ def test_membrane_readout_and_graded_input(decay: float, static: bool) -> None:
 
 
 @needs_rockpool
+@pytest.mark.filterwarnings("error")
+def test_inputs_that_may_not_be_written_over_run_without_a_warning() -> None:
+    """One step of a static input is a view of what the artifact holds."""
+    program = replace(quantize(convolutional(LIF(0.7, 1.0), MembraneReadout(1.0), bits=8), CHIP), steps=1)
+    inputs = np.random.default_rng(2).integers(0, 256, (4, 2, 8, 8))
+    inputs.flags.writeable = False
+    assert_equal(program, inputs)
+
+
+@needs_rockpool
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_a_readout_does_not_fire_whatever_its_threshold(reset: Any) -> None:
     program = one_layer(FloatNeurons(np.array(0.9), np.array(1.0), np.array([0.1, 0.2]), reset), [[2, 1], [1, 3]])

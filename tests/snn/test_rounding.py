@@ -14,6 +14,7 @@ from neurodeploy import hw_models
 from neurodeploy.config import NetworkConfig, NoiseConfig
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.nodes import Input
+from neurodeploy.simulate import reference
 from neurodeploy.snn import rounding
 from neurodeploy.snn.chip_noise import ChipNoise, make_perturbation
 from neurodeploy.snn.fake_quant import FakeQuant, choose_scales
@@ -252,3 +253,25 @@ def test_training_with_all_noises_learns() -> None:
     assert np.mean(losses[-6:]) < 0.7 * np.mean(losses[:6])
     rates = net(values, perturbation=fake(net, 9, 0)).rates.values()
     assert all(0.02 < float(rate.mean()) < 0.98 for rate in rates)
+
+
+@pytest.mark.parametrize("off", [1e-7, -1e-7])
+def test_equal_sums_of_voltages_are_the_first_class_as_on_the_chip(off: float) -> None:
+    net = network()
+    rounded = fake(net, 0, 0)
+    unit = rounded.program.layers[-1].scale / (64 * rounded.program.steps)  # of a sum of voltages, as a mean over steps
+    sums = torch.tensor([[5760, 320, 5760], [5760, 5761, 320], [5761, 5760, 320]], dtype=torch.float64)
+    assert rounded.decided(sums * unit + torch.tensor([0, 0, off])).tolist() == [0, 1, 0]
+    with torch.no_grad():
+        logits = net.eval()(torch.from_numpy(INPUTS).float() / 15, perturbation=rounded).logits
+    expected = reference.run(rounded.program, INPUTS)
+    np.testing.assert_array_equal(torch.round(logits.double() / unit).numpy(), expected.readout)
+    np.testing.assert_array_equal(rounded.decided(logits).numpy(), expected.decisions)
+    assert len(set(expected.decisions)) > 1
+
+
+@pytest.mark.parametrize(("chip", "readout"), [("mixed-signal", "membrane"), ("loihi2", "spike_count")])
+def test_other_readouts_are_decided_as_they_are(chip: str, readout: str) -> None:
+    net = network(readout=readout)
+    rounded = FakeQuant(net.eval(), choose_scales(net, hw_models.chip(chip), INPUTS))
+    assert rounded.decided(torch.tensor([[0.1, 0.1 + 1e-7, 0.0], [0.5, 0.5, 0.75]])).tolist() == [1, 2]
