@@ -7,7 +7,7 @@ network can. How steps become continuous time is told in `neurodeploy.importing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata, util
 from pathlib import Path
 from types import MappingProxyType
@@ -48,9 +48,15 @@ def reasons(network: Network) -> list[str]:
     """Why a network is not expressible in NIR, with node names; empty where it is."""
     found = [f"node {name}: {text}" for name, node in network.nodes.items() for text in _reasons(network, name, node)]
     doubled = [edge for edge, count in Counter(network.edges).items() if count > 1]
-    return found + [
-        f"edge {edge.source} -> {edge.target}: there more than once; double the weights" for edge in doubled
-    ]
+    found += [f"edge {edge.source} -> {edge.target}: there more than once; double the weights" for edge in doubled]
+    for edge in network.edges:
+        biased = sorted(_biased(network, [edge.source])) if edge.delay and not _waits_plainly(network, edge) else []
+        if biased:
+            found.append(
+                f"edge {edge.source} -> {edge.target}: the bias of {', '.join(biased)} acts from the first step here, "
+                "but after the delay in NIR; delay what it reads instead"
+            )
+    return found
 
 
 def to_nir(network: Network, dt: float = dialect.DT) -> Any:
@@ -70,11 +76,10 @@ def to_nir(network: Network, dt: float = dialect.DT) -> Any:
         raise DesignRuleError("nir", found)
     nodes: dict[str, Any] = {name: _node(network, name, dt) for name in network.nodes}
     edges: list[tuple[str, str]] = []
-    direct = {(edge.source, edge.target) for edge in network.edges if edge.delay == 0}
     delayed: list[tuple[str, str]] = []
     for edge in network.edges:
         pair = (edge.source, edge.target)
-        if edge.delay == 1 and pair not in direct and _closes_a_loop(network, edge):
+        if _waits_plainly(network, edge):
             delayed.append(pair)
         elif edge.delay:
             name = _free(f"{edge.source}.delay.{edge.target}", nodes)
@@ -134,7 +139,7 @@ def _reasons(network: Network, name: str, node: Node) -> Iterator[str]:
             if getattr(node, what) == 1:
                 yield f"{what.replace('_', ' ')} 1: NIR's CubaLIF has no infinite time constant"
         if node.current_decay:
-            biased = sorted(_biased(network, name))
+            biased = sorted(_biased(network, [edge.source for edge in network.incoming(name)]))
             if biased:
                 yield (
                     f"the bias of {', '.join(biased)} acts on the potential here, but on the current in NIR; "
@@ -142,9 +147,9 @@ def _reasons(network: Network, name: str, node: Node) -> Iterator[str]:
                 )
 
 
-def _biased(network: Network, name: str) -> Iterator[str]:
-    """The nodes with a bias between a neuron node and the neurons before it."""
-    pending, seen = [edge.source for edge in network.incoming(name)], set()
+def _biased(network: Network, names: Sequence[str]) -> Iterator[str]:
+    """The nodes with a bias among these and those before them, up to neurons and the input."""
+    pending, seen = list(names), set()
     while pending:
         source = pending.pop()
         node = network.nodes[source]
@@ -217,6 +222,12 @@ def _arriving(network: Network, name: str) -> Shape:
 
 def _own(values: FloatArray) -> FloatArray:
     return np.array(values)  # the library changes what it is given
+
+
+def _waits_plainly(network: Network, edge: Edge) -> bool:
+    """Whether an edge with a delay is written as a plain one, which readers let wait as it closes a loop."""
+    direct = any((other.source, other.target, other.delay) == (edge.source, edge.target, 0) for other in network.edges)
+    return edge.delay == 1 and not direct and _closes_a_loop(network, edge)
 
 
 def _closes_a_loop(network: Network, edge: Edge) -> bool:

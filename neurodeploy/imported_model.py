@@ -33,7 +33,7 @@ def make_imported(
     config = _config(imported, data, root, encoding, None)
     sets = load_data(config, root)
     bits = imported.network.input.bits
-    if imported.input_known and encoding == "direct" and sets.input.bits != bits:
+    if imported.bits_known and encoding == "direct" and sets.input.bits != bits:
         config = _config(imported, data, root, encoding, bits)
         sets = load_data(config, root)
     network = fitted(imported, sets, data)

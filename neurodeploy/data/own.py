@@ -51,7 +51,9 @@ def load_npz(config: DataConfig, steps: int) -> Loaded:
     if ("validation_samples" in arrays) != ("validation_labels" in arrays):
         missing.append("one of validation_samples and validation_labels")
     if missing:
-        raise UsageError(f"{path}: no {', no '.join(missing)}; it holds {', '.join(arrays)}")
+        raise UsageError(
+            f"{path}: no {', no '.join(missing)}; it holds {', '.join(arrays) or 'no array of these names'}"
+        )
     temporal = _is_temporal(path, arrays)
     parts = [part for part in ("train", "test", "validation") if f"{part}_samples" in arrays]
     samples = {part: _samples(path, f"{part}_samples", arrays[f"{part}_samples"], temporal) for part in parts}

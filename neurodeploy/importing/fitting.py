@@ -11,12 +11,15 @@ from neurodeploy.importing.nir import ImportedNetwork
 from neurodeploy.ir.network import Edge, Network
 from neurodeploy.ir.nodes import Flatten, Input, Node
 
+_TYPED = 1e-6  # relative: nobody types all digits of 1 / 255
+
 
 def fitted(imported: ImportedNetwork, data: DataSet, name: str) -> Network:
     """The Network with the data set's input.
 
-    A file that does not say scale and bits gets the data set's. Where the network takes n values and the data set has
-    (C, H, W), a Flatten comes in between, row-major, as every framework flattens.
+    A file that does not say scale or bits gets the data set's; a scale that differs from the data set's by less than
+    people type counts as it. Where the network takes n values and the data set has (C, H, W), a Flatten comes in
+    between, row-major, as every framework flattens.
 
     Args:
         name: of the data set, for messages.
@@ -25,11 +28,13 @@ def fitted(imported: ImportedNetwork, data: DataSet, name: str) -> Network:
         UsageError: where shapes, scales, bits or classes do not go together.
     """
     network, source = imported.network, imported.network.input
-    wanted = Input(data.input.shape, source.scale, source.bits) if imported.input_known else data.input
-    if (wanted.scale, wanted.bits) != (data.input.scale, data.input.bits):
+    wanted = data.input
+    scale = source.scale if imported.scale_known else wanted.scale
+    bits = source.bits if imported.bits_known else wanted.bits
+    if bits != wanted.bits or not math.isclose(scale, wanted.scale, rel_tol=_TYPED):
         raise UsageError(
-            f"--data {name}: integers of {data.input.bits} bits with scale {data.input.scale:g}, the network takes "
-            f"{wanted.bits} bits with scale {wanted.scale:g}; give --input-bits and --input-scale"
+            f"--data {name}: integers of {wanted.bits} bits with scale {wanted.scale:.9g}, the network takes "
+            f"{bits} bits with scale {scale:.9g}; give --input-bits and --input-scale"
         )
     classes = math.prod(network.shapes[network.readout])
     if classes < data.classes:

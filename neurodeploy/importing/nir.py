@@ -19,7 +19,8 @@ from neurodeploy.errors import FileFormatError, MissingBackendError, UsageError
 from neurodeploy.importing import nir_dialect as dialect
 from neurodeploy.importing.hdf5 import Limits, Tree, read_tree
 from neurodeploy.importing.nir_graph import Link, close_loops, flattened
-from neurodeploy.importing.nir_nodes import Reading, Taken, gained, take
+from neurodeploy.importing.nir_nodes import Reading, Taken, take
+from neurodeploy.importing.nir_paths import gained, refuse_late_biases
 from neurodeploy.ir.network import Edge, Network
 from neurodeploy.ir.nodes import Input, MembraneReadout, Node, SpikeCountReadout
 
@@ -39,13 +40,14 @@ class ImportedNetwork:
 
     Attributes:
         dt: seconds per step at which it was read.
-        input_known: whether the file or the caller says scale and bits of the input.
+        scale_known, bits_known: whether the file or the caller says scale and bits of the input.
         notes: what was settled that the file leaves open.
     """
 
     network: Network
     dt: float
-    input_known: bool
+    scale_known: bool
+    bits_known: bool
     notes: tuple[str, ...]
 
 
@@ -95,8 +97,9 @@ def read_nir(
         raise FileFormatError(f"{path}: {error}") from error
     source = "as the file says" if dt is None and dialect.DT_HINT in hints else "NIR itself states none"
     notes = (f"one step is {step:g} s ({source}), neurons by the {discretisation} rule",)
-    known = input_scale is not None or input_bits is not None or dialect.BITS in hints
-    return ImportedNetwork(network, step, known, notes)
+    scale_known = input_scale is not None or dialect.SCALE in hints
+    bits_known = input_bits is not None or dialect.BITS in hints
+    return ImportedNetwork(network, step, scale_known, bits_known, notes)
 
 
 class _OptionError(UsageError):
@@ -189,6 +192,7 @@ def _network(graph: Any, reading: Reading, steps: int, scale: float, bits: int, 
         raise UsageError(f"a network has exactly one Input, found {', '.join(inputs) or 'none'}")
     nodes[inputs[0]] = Input(nodes[inputs[0]].output_shape(()), scale, bits)
     nodes, links = _with_readout(found, taken, nodes, links)
+    refuse_late_biases(nodes, links)
     nodes = gained(taken, nodes, links)
     edges = [Edge(*link) for link in close_loops(links, inputs[0], _pairs(hints.get(dialect.DELAYED)))]
     order = dict.fromkeys(name for edge in edges for name in (edge.source, edge.target))
@@ -211,6 +215,11 @@ def _with_readout(
             f"a network has exactly one Output, which one node feeds; found {', '.join(outputs) or 'none'}"
         )
     output, source = outputs[0], arriving[0].source
+    for name, node in nodes.items():
+        if isinstance(node, MembraneReadout) and name != source:
+            raise UsageError(
+                f"node {name}: LI and I are taken where the Output reads them alone; put LIF or IF nodes in its place"
+            )
     if isinstance(nodes[source], MembraneReadout):
         if arriving[0].delay:
             raise UsageError(f"node {output}: a readout cannot be delayed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,8 +25,12 @@ def flattened(graph: Any, dt: float) -> tuple[dict[str, Any], list[Link]]:
     """(nodes, links) of a nir.NIRGraph without subgraphs and Delay nodes; "a.b" is node b of subgraph a.
 
     Raises:
-        UsageError: for edges to nowhere, doubled edges, delays that are not whole steps or differ between neurons.
+        UsageError: for edges to nowhere, doubled edges, delays that are not whole steps or differ between neurons, and
+            nodes of different graphs that would get one name.
     """
+    for full, count in Counter(_full_names(graph, "")).items():
+        if count > 1:
+            raise UsageError(f"node {full}: {count} nodes get this name where subgraphs are written out; rename one")
     nodes, links, passed = _written_out(graph, "")
     waits = {name: _steps(name, node, dt) for name, node in nodes.items() if type(node).__name__ == "Delay"}
     for name in [*passed, *waits]:
@@ -52,6 +56,14 @@ def close_loops(links: Sequence[Link], start: str, known: set[tuple[str, str]]) 
     waiting = {pair for pair in known & plain if _reaches(links, pair[1], pair[0])}
     waiting |= _closing([link for link in links if link.delay == 0 and link[:2] not in waiting], start)
     return [link._replace(delay=1) if link[:2] in waiting and link.delay == 0 else link for link in links]
+
+
+def _full_names(graph: Any, prefix: str) -> Iterator[str]:
+    """Of every node, subgraphs included; "a.b" may be a node's own name, or node b of subgraph a."""
+    for name, node in graph.nodes.items():
+        yield prefix + name
+        if type(node).__name__ == "NIRGraph":
+            yield from _full_names(node, f"{prefix}{name}.")
 
 
 def _written_out(graph: Any, prefix: str) -> tuple[dict[str, Any], list[Link], list[str]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from neurodeploy.errors import UsageError
 from neurodeploy.importing import nir_dialect as dialect
-from neurodeploy.importing.nir_graph import Link
 from neurodeploy.ir.arrays import Shape
 from neurodeploy.ir.nodes import (
-    FIRING,
     LIF,
     AvgPool2d,
     Conv2d,
@@ -83,43 +81,6 @@ def take(name: str, node: Any, reading: Reading) -> Taken:
     except UsageError as error:
         text = str(error)
         raise UsageError(text if text.startswith(f"node {name}:") else f"node {name}: {text}") from error
-
-
-def gained(taken: Mapping[str, Taken], nodes: Mapping[str, Node], links: Sequence[Link]) -> dict[str, Node]:
-    """The nodes, with the gain of a readout in the weights before it, and biases before currents refused."""
-    changed = dict(nodes)
-    for name, one in taken.items():
-        sources = [link.source for link in links if link.target == name]
-        if isinstance(one.node, CubaLIF) and one.node.current_decay:
-            _refuse_bias(name, nodes, links)
-        if one.gain == 1:
-            continue
-        for source in sources:
-            weights = changed[source]
-            alone = sum(link.source == source for link in links) == 1
-            if not isinstance(weights, Linear | Conv2d) or not alone:
-                raise UsageError(
-                    f"node {name}: multiplies its input by {one.gain:g} (r dt / tau), which can go into the weights "
-                    f"before it only where nothing else reads them; {source} is read elsewhere, or has none"
-                )
-            changed[source] = replace(weights, weight=weights.weight * one.gain, bias=weights.bias * one.gain)
-    return changed
-
-
-def _refuse_bias(name: str, nodes: Mapping[str, Node], links: Sequence[Link]) -> None:
-    pending, seen = [name], set()
-    while pending:
-        target = pending.pop()
-        for source in [link.source for link in links if link.target == target]:
-            node = nodes[source]
-            if isinstance(node, Linear | Conv2d) and node.bias.any():
-                raise UsageError(
-                    f"node {name}: its current filters the bias of {source}, where a bias acts on the potential here; "
-                    "only networks without such a bias can be taken"
-                )
-            if source not in seen and not isinstance(node, (*FIRING, Input)):
-                seen.add(source)
-                pending.append(source)
 
 
 # --- without state ------------------------------------------------------------------------------------------------

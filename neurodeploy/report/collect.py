@@ -48,7 +48,7 @@ def collect(folder: Path) -> ReportData:
     data = summary.get("data")
     name = data.get("name", folder.name) if isinstance(data, dict) else folder.name
     return ReportData(
-        title=f"{name}: from PyTorch to virtual chips",
+        title=f"{name}: from {summary.get('imported_from', 'PyTorch')} to virtual chips",
         summary=summary,
         training=pd.DataFrame(model.history) if model else pd.DataFrame(),
         curves=curves,
@@ -133,10 +133,12 @@ def _summary(model: Model | None) -> dict[str, Any]:
         return {}
     metrics = model.metrics
     counts = {name: metrics.get(f"{name}_images") for name in ("train", "validation", "test")}
-    return {
+    known = (
+        {"imported_from": str(metrics["imported_from"])} if "imported_from" in metrics else {"seed": model.config.seed}
+    )
+    return known | {
         "test_accuracy": metrics.get("test_accuracy"),
         "validation_accuracy": metrics.get("validation_accuracy"),
-        "seed": model.config.seed,
         "data": {"name": model.config.data.name, **counts},
     }
 

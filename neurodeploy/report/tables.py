@@ -60,7 +60,8 @@ def tiles(data: ReportData) -> list[Tile]:
     counts = summary.get("data") or {}
     samples = f"{number(counts['test'])} test samples" if counts.get("test") is not None else "test set"
     if summary.get("test_accuracy") is not None:
-        found.append(Tile(percent(summary["test_accuracy"]), "test accuracy", f"trained network, {samples}"))
+        origin = f"network of {summary['imported_from']}" if "imported_from" in summary else "trained network"
+        found.append(Tile(percent(summary["test_accuracy"]), "test accuracy", f"{origin}, {samples}"))
     for chip, accuracy in quantized_accuracies(data).items():
         found.append(Tile(percent(accuracy), f"quantised for {chip}", "test accuracy without noise"))
     for proof in data.proofs:

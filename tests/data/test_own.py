@@ -154,6 +154,12 @@ def test_a_relative_path_is_looked_for_in_the_root_too(tmp_path: Path, monkeypat
         load(Path("b.npz"), root=str(tmp_path / "data"))
 
 
+def test_a_file_with_other_arrays_is_told_what_is_needed(tmp_path: Path) -> None:
+    np.savez(tmp_path / "other.npz", x=np.zeros((2, 3), np.uint8))
+    with pytest.raises(UsageError, match=r"no train_samples.*no test_labels; it holds no array of these names"):
+        load(tmp_path / "other.npz")
+
+
 ONES = np.ones((20, 1, 8, 8), np.uint8)
 
 

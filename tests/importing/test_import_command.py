@@ -148,6 +148,29 @@ def test_scale_bits_and_shape_come_from_the_data_where_the_file_says_none(run: A
     assert loaded.metrics["test_accuracy"] == (total.argmax(axis=1) == labels).mean()
 
 
+@pytest.mark.parametrize(
+    ("words", "bits"),
+    [
+        (("--input-bits", 3), 3),
+        (("--input-scale", 1 / 255), 8),
+        (("--input-scale", "0.00392157"), 8),  # 1 / 255 as people type it
+        (("--input-bits", 3, "--input-scale", "0.1428571"), 3),
+    ],
+)
+def test_what_is_not_typed_of_bits_and_scale_comes_from_the_data(
+    run: Any, words: tuple[Any, ...], bits: int, tmp_path: Path
+) -> None:
+    foreign(tmp_path / "n.nir")
+    images, _ = write_npz(tmp_path / "mine.npz", (8, 8), temporal=False)["test"]
+    outcome = run("import", tmp_path / "n.nir", "--data", tmp_path / "mine.npz", "--steps", 5, *words)
+    assert outcome.code == 0, outcome
+    loaded = load_model(tmp_path / "n.pt")
+    source = trace(loaded.network).input
+    assert (source.bits, source.scale) == (bits, 1 / (2**bits - 1))
+    wanted = np.rint(images[: len(loaded.golden)] / 255 * (2**bits - 1)).reshape(-1, 64)
+    np.testing.assert_array_equal(loaded.golden.samples.reshape(-1, 64), wanted)
+
+
 def test_what_does_not_go_together_is_one_clear_error(run: Any, tmp_path: Path) -> None:
     foreign(tmp_path / "n.nir")
     write_npz(tmp_path / "mine.npz", (8, 8), temporal=False)
@@ -160,7 +183,8 @@ def test_what_does_not_go_together_is_one_clear_error(run: Any, tmp_path: Path) 
         ("n.nir", good[:2], "Give --steps"),
         ("n.nir", (*good, "--discretisation", "magic"), "allowed are euler, exponential"),
         ("n.nir", (*good, "--dt", 1e-6 * 0), "--dt 0.0: must be positive"),
-        ("n.nir", (*good, "--input-scale", 0.5), "with scale 1, the network takes 1 bits with scale 0.5"),
+        ("n.nir", (*good, "--input-scale", 0.5), "with scale 0.00392156863, the network takes 8 bits with scale 0.5"),
+        ("n.nir", (*good, "--input-scale", 0.003922), "0.00392156863, the network takes 8 bits with scale 0.003922"),
         ("n.nir", ("--data", tmp_path / "other.npz", "--steps", 5), "shape (1, 7, 8), the network takes (64,)"),
         ("n.nir", ("--data", tmp_path / "many.npz", "--steps", 5), "5 classes, the network tells 3 apart"),
         ("n.nir", (*good, "--encoding", "loud"), "unknown encoding 'loud'"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,13 @@ def dense(neurons: Any, readout: Any = None, *, bias: Any = ZERO) -> Network:
     return chain(("input", Input((3,))), ("fc", Linear(W, bias)), ("a", neurons), *behind)
 
 
+def late(source: str, target: str) -> Network:
+    """3 values -> fc with a bias -> 4 neurons; the edge from source to target waits two steps."""
+    network = dense(LIF(0.5, 0.5), bias=ZERO + 1)
+    waiting = (replace(edge, delay=2 * ((edge.source, edge.target) == (source, target))) for edge in network.edges)
+    return Network(network.nodes, tuple(waiting), network.steps)
+
+
 # --- round trips ------------------------------------------------------------------------------------------------
 
 
@@ -72,7 +79,7 @@ def test_random_networks_come_back_by_value(
         write_nir(network, tmp_path / "n.nir")
         imported = read_nir(tmp_path / "n.nir")
         check_equal(imported.network, network)
-        assert (imported.dt, imported.input_known) == (1e-4, True)
+        assert (imported.dt, imported.scale_known, imported.bits_known) == (1e-4, True, True)
 
 
 def test_decays_come_back_to_the_last_bit_at_any_dt(tmp_path: Path) -> None:
@@ -143,6 +150,7 @@ def test_the_file_states_the_dialect(tmp_path: Path) -> None:
         (dense(CubaLIF(1.0, 0.5, 0.5)), "node a: decay 1: NIR's CubaLIF has no infinite time constant"),
         (dense(CubaLIF(0.5, 1.0, 0.5)), "node a: current decay 1"),
         (dense(CubaLIF(0.5, 0.5, 0.5), bias=ZERO + 1), "node a: the bias of fc acts on the potential here"),
+        (late("fc", "a"), "edge fc -> a: the bias of fc acts from the first step here, but after the delay in NIR"),
     ],
 )
 def test_what_nir_cannot_express_is_left_out_with_the_reason(network: Network, says: str, tmp_path: Path) -> None:
@@ -152,6 +160,12 @@ def test_what_nir_cannot_express_is_left_out_with_the_reason(network: Network, s
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(DesignRuleError, match="does not fit nir: 1 violated"):
         to_nir(network)
+
+
+def test_a_bias_passes_behind_a_delay(tmp_path: Path) -> None:
+    network = late("input", "fc")
+    assert write_graph(network, tmp_path) == []
+    check_equal(read_nir(tmp_path / "graph.nir").network, network)
 
 
 def test_a_bias_passes_where_there_is_no_current(tmp_path: Path) -> None:

@@ -92,13 +92,19 @@ def test_dt_steps_scale_and_bits_from_option_file_and_default(tmp_path: Path) ->
     hints = {"dt": 2e-3, "steps": 12, "input_scale": 0.5, "input_bits": 3}
     path = foreign(lif(), tmp_path / "n.nir", metadata=hints)
     imported = read_nir(path)
-    assert (imported.dt, imported.network.steps, imported.input_known) == (2e-3, 12, True)
+    assert (imported.dt, imported.network.steps) == (2e-3, 12)
+    assert (imported.scale_known, imported.bits_known) == (True, True)
     assert (imported.network.input.scale, imported.network.input.bits) == (0.5, 3)
     imported = read_nir(path, dt=1e-3, steps=4, input_scale=1.0, input_bits=1)
     assert (imported.dt, imported.network.steps) == (1e-3, 4)
     assert (imported.network.input.scale, imported.network.input.bits) == (1.0, 1)
     imported = read_nir(foreign(lif(), tmp_path / "n.nir"), steps=4)
-    assert (imported.dt, imported.input_known, imported.network.input.bits) == (1e-4, False, 1)
+    assert (imported.scale_known, imported.bits_known) == (False, False)
+    assert (imported.dt, imported.network.input.bits) == (1e-4, 1)
+    for one in ({"input_scale": 0.5}, {"input_bits": 3}):
+        imported = read_nir(tmp_path / "n.nir", steps=4, **one)
+        assert (imported.scale_known, imported.bits_known) == ("input_scale" in one, "input_bits" in one)
+    imported = read_nir(tmp_path / "n.nir", steps=4)
     assert imported.notes == ("one step is 0.0001 s (NIR itself states none), neurons by the euler rule",)
 
 

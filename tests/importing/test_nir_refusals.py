@@ -36,6 +36,16 @@ def pool(kernel: list[int], stride: list[int], kind: Any = nir.AvgPool2d) -> Any
     return kind(np.array(kernel), np.array(stride), np.array([0, 0]))
 
 
+def inside(node: Any) -> Any:
+    """A subgraph of one node, named b."""
+    ends = {"in": nir.Input(np.array([6])), "out": nir.Output(np.array([6]))}
+    return nir.NIRGraph(ends | {"b": node}, [("in", "b"), ("b", "out")], type_check=False)
+
+
+BIASED = nir.Affine(np.eye(6), np.arange(6.0))
+LATE = nir.Delay(six(2e-3))
+
+
 @pytest.mark.parametrize(
     ("graph", "says"),
     [
@@ -53,6 +63,14 @@ def pool(kernel: list[int], stride: list[int], kind: Any = nir.AvgPool2d) -> Any
         (through(a=nir.Threshold(six(2.0))), "node a is a Threshold"),
         (through(a=nir.Conv1d(6, np.ones((1, 1, 3)), 1, 0, 1, 1, np.zeros(1))), "node a is a Conv1d"),
         (through(a=FC), "node out: reads a, where neurons"),
+        (through(a=FC, b=LI, c=FC, d=lif()), "node b: LI and I are taken where the Output reads them alone"),
+        (through(**{"a.b": FC, "l": lif(), "a": inside(FC), "m": lif()}), "node a.b: 2 nodes get this name"),
+        (
+            through(**{"a": inside(inside(FC)), "l": lif(), "a.b.b": FC, "m": lif()}),
+            "node a.b.b: 2 nodes get this name",
+        ),
+        (through(a=BIASED, d=LATE, b=lif()), "edge a -> b: a Delay of 2 steps holds back the bias of a, which acts"),
+        (through(a=BIASED, b=FC, d=LATE, c=lif()), "holds back the bias of a, which acts from the first step"),
         (graph_of({"a": lif(), "b": lif()}, [*PASS, ("in", "b"), ("b", "out")]), "one Output, which one node feeds"),
         (graph_of({"a": lif(), "b": nir.Output(np.array([6]))}, [*PASS, ("a", "b")]), "found b, out"),
         (graph_of({"a": lif(), "b": nir.Input(np.array([6]))}, [*PASS, ("b", "a")]), "exactly one Input"),

@@ -225,6 +225,15 @@ def test_damaged_json_is_named(model_file: Path, tmp_path: Path, name: str, cont
         collect(tmp_path)
 
 
+def test_an_imported_network_is_not_called_trained(model: Model, tmp_path: Path) -> None:
+    metrics = {"imported_from": "mine.nir", "test_accuracy": 0.25, "test_images": 40}
+    save_model(replace(model, metrics=metrics), tmp_path / "model.pt")
+    data = collect(tmp_path)
+    assert data.title == "digits: from mine.nir to virtual chips"
+    assert tiles(data)[0].detail == "network of mine.nir, 40 test samples"
+    assert "seed" not in data.summary  # nothing here was drawn by one
+
+
 @pytest.mark.parametrize("name", ["model.pt", "study.sqlite"])
 def test_a_damaged_model_or_study_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"not what its name says")
