@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -196,8 +197,8 @@ def reserved(folder: Path) -> Iterator[None]:
             raise UsageError(
                 f"{folder}: another training writes there now; name another file with -o, or wait for its end"
             ) from error
-        except OSError:
-            pass  # a file system without locks
+        except OSError as error:  # a file system without locks
+            warnings.warn(f"{folder}: not locked ({error.strerror}); start no second training there", stacklevel=2)
         yield
     finally:
         os.close(opened)

@@ -51,6 +51,17 @@ def test_a_folder_is_free_again_when_its_process_was_killed(tmp_path: Path) -> N
         pass
 
 
+def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(opened: int, how: int) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.warns(UserWarning, match="not locked .Function not implemented.; start no second"), reserved(tmp_path):
+        assert tmp_path.is_dir()
+
+
 @pytest.mark.parametrize("part", ["samples", "labels"])
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_as_many_other_samples_or_labels_are_refused(
