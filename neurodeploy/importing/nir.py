@@ -21,6 +21,7 @@ from neurodeploy.importing.hdf5 import Limits, Tree, read_tree
 from neurodeploy.importing.nir_graph import Link, close_loops, flattened
 from neurodeploy.importing.nir_nodes import Reading, Taken, take
 from neurodeploy.importing.nir_paths import gained, refuse_late_biases
+from neurodeploy.importing.nir_pools import pools_folded
 from neurodeploy.ir.network import Edge, Network
 from neurodeploy.ir.nodes import Input, MembraneReadout, Node, SpikeCountReadout
 
@@ -90,13 +91,13 @@ def read_nir(
             raise _OptionError(f"{asked} time steps? Give --steps, 1 to {MOST_STEPS}")
         scale = _number("--input-scale", input_scale, hints, dialect.SCALE, 1.0)
         bits = _number("--input-bits", input_bits, hints, dialect.BITS, 1)
-        network = _network(graph, Reading(step, discretisation), int(count), scale, int(bits), hints)
+        network, folded = _network(graph, Reading(step, discretisation), int(count), scale, int(bits), hints)
     except _OptionError as error:
         raise UsageError(f"{path}: {error}") from error
     except UsageError as error:
         raise FileFormatError(f"{path}: {error}") from error
     source = "as the file says" if dt is None and dialect.DT_HINT in hints else "NIR itself states none"
-    notes = (f"one step is {step:g} s ({source}), neurons by the {discretisation} rule",)
+    notes = (f"one step is {step:g} s ({source}), neurons by the {discretisation} rule", *folded)
     scale_known = input_scale is not None or dialect.SCALE in hints
     bits_known = input_bits is not None or dialect.BITS in hints
     return ImportedNetwork(network, step, scale_known, bits_known, notes)
@@ -183,7 +184,10 @@ def _value(item: Any) -> Any:
 # --- the Network --------------------------------------------------------------------------------------------------
 
 
-def _network(graph: Any, reading: Reading, steps: int, scale: float, bits: int, hints: Mapping[str, Any]) -> Network:
+def _network(
+    graph: Any, reading: Reading, steps: int, scale: float, bits: int, hints: Mapping[str, Any]
+) -> tuple[Network, list[str]]:
+    """The network, and what was settled on the way."""
     found, links = flattened(graph, reading.dt)
     taken = {name: take(name, node, reading) for name, node in found.items() if type(node).__name__ != "Output"}
     nodes: dict[str, Node] = {name: one.node for name, one in taken.items()}
@@ -192,6 +196,7 @@ def _network(graph: Any, reading: Reading, steps: int, scale: float, bits: int, 
         raise UsageError(f"a network has exactly one Input, found {', '.join(inputs) or 'none'}")
     nodes[inputs[0]] = Input(nodes[inputs[0]].output_shape(()), scale, bits)
     nodes, links = _with_readout(found, taken, nodes, links)
+    nodes, links, notes = pools_folded(nodes, links)
     refuse_late_biases(nodes, links)
     nodes = gained(taken, nodes, links)
     edges = [Edge(*link) for link in close_loops(links, inputs[0], _pairs(hints.get(dialect.DELAYED)))]
@@ -201,7 +206,7 @@ def _network(graph: Any, reading: Reading, steps: int, scale: float, bits: int, 
         raise UsageError(f"node {unused[0]}: no edge leads to it or from it")
     network = Network({name: nodes[name] for name in order}, tuple(edges), steps)
     _check_shapes(network, taken)
-    return network
+    return network, notes
 
 
 def _with_readout(
