@@ -122,13 +122,13 @@ def sweep(
     from neurodeploy.sweep.export import check_export
     from neurodeploy.sweep.export import export as write_results
     from neurodeploy.sweep.plan import parse_noise
-    from neurodeploy.sweep.run import check_until, sweep_until
     from neurodeploy.sweep.run import sweep as run_sweep
     from neurodeploy.sweep.sensitivity import sensitivity as analyse
     from neurodeploy.sweep.solve import solve
     from neurodeploy.sweep.statistics import check_fraction, known_interval
     from neurodeploy.sweep.store import Store, records
     from neurodeploy.sweep.tables import TABLES
+    from neurodeploy.sweep.until import check_until, sweep_until
     from neurodeploy.sweep.work import check_calibratable
 
     if xylo.is_artifact(models[0]):

@@ -52,6 +52,7 @@ from neurodeploy.ir.arrays import FloatArray
 CONFIDENCE = 0.95
 RESAMPLES = 1000
 SEED = 20_230_413  # of every bootstrap: an interval depends on its data alone
+FEW = 80  # chips from which on `shown_by` looks ahead; by simulation
 
 
 @dataclass(frozen=True)
@@ -99,21 +100,29 @@ def two_level(
     values that are all 1 is Clopper and Pearson's.
     """
     x = np.asarray(values)
-    n, m = x.shape
-    if n < 2 or m < 2:
+    if min(x.shape) < 2:
         return bounds
-    mean = float(np.mean(x, dtype=np.float64))
-    share = unseen(x)
+    mean, share = float(np.mean(x, dtype=np.float64)), unseen(x.shape[1], shown(x))
+    low, high = drawn(x, bounds, resamples)
     lowest, highest = mean - share * (mean - bounds[0]), mean + share * (bounds[1] - mean)
+    return max(bounds[0], min(low, lowest)), min(bounds[1], max(high, highest))
+
+
+def drawn(
+    values: NDArray[Any], bounds: tuple[float, float] = (0.0, 1.0), resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """What V alone says: the interval for samples of the kinds that were drawn; of equal values, their mean."""
+    x = np.asarray(values)
+    mean = float(np.mean(x, dtype=np.float64))
     if np.ptp(x.astype(np.float64)) == 0:
-        return max(bounds[0], lowest), min(bounds[1], highest)
+        return mean, mean
     means = resampled_means(x, resamples)
     parts = components(x)
     deviation, centre = float(np.sqrt(parts.total)), mean
     odds = bounds == (0.0, 1.0)
     if odds:
         # Half a sample, where a resample happens to be all right or all wrong; never on the mean's other side.
-        edge = min(0.5 / m, mean / 2, (1 - mean) / 2)
+        edge = min(0.5 / x.shape[1], mean / 2, (1 - mean) / 2)
         means, centre = logit(np.clip(means, edge, 1 - edge)), float(logit(mean))
         deviation /= mean * (1 - mean)
     tail = (1 - CONFIDENCE) / 2
@@ -123,27 +132,37 @@ def two_level(
     if odds:
         exact = _exact(mean, parts)
         low, high = min(expit(low), exact[0]), max(expit(high), exact[1])
-    return max(bounds[0], min(float(low), lowest)), min(bounds[1], max(float(high), highest))
+    return float(low), float(high)
 
 
-def unseen(values: NDArray[Any], chips: int | None = None) -> float:
-    """The share of samples that may be of a kind that (chips, samples) do not show: (1 - 0.025^(1/m)) (1 - (k/m)²).
+def unseen(samples: int, known: float) -> float:
+    """The share of all samples that may be of a kind that `samples` do not show: (1 - 0.025^(1/m)) (1 - (k/m)²)."""
+    return float((1 - ((1 - CONFIDENCE) / 2) ** (1 / samples)) * (1 - (known / samples) ** 2))
 
-    Args:
-        chips: what as many would leave of it, at least: k is then its upper bound, the samples on which any value is
-            not the median. Each chip beside the n that there are shows at most a further sample for n of those that a
-            single chip shows (the first term of Good and Toulmin, Biometrika 43, 1956).
+
+def shown(values: NDArray[Any]) -> float:
+    """k: from how many samples of (chips, samples) V is known."""
+    x = np.asarray(values, dtype=np.float64)
+    squares = np.abs(x - np.median(x)).mean(axis=0) ** 2
+    return float(squares.sum() ** 2 / np.sum(squares**2)) if squares.any() else 0.0
+
+
+def shown_by(correct: NDArray[np.bool_], chips: int) -> float:
+    """The most that k may be with as many chips, of decisions (n chips, m samples) of which c chips miss a sample.
+
+    Each chip beside the n that there are shows at most a further sample for n of those that a single chip shows (the
+    first term of Good and Toulmin, Biometrika 43, 1956). From `FEW` chips on it is no more than the k of all chips
+    there could be, whose d² and d⁴ are estimated without bias by c (c - 1) / (n (n - 1)) and
+    c (c - 1) (c - 2) (c - 3) / (n (n - 1) (n - 2) (n - 3)); fewer chips tell little of these.
     """
-    x = np.asarray(values)
-    apart = np.abs(x.astype(np.float64) - np.median(x))
-    if chips is None:
-        squares = apart.mean(axis=0) ** 2
-        shown = float(squares.sum() ** 2 / np.sum(squares**2)) if squares.any() else 0.0
-    else:
-        showing = np.count_nonzero(apart, axis=0)
-        shown = np.count_nonzero(showing) + np.count_nonzero(showing == 1) * (chips / len(x) - 1)
-        shown = min(float(shown), float(x.shape[1]))
-    return float((1 - ((1 - CONFIDENCE) / 2) ** (1 / x.shape[1])) * (1 - (shown / x.shape[1]) ** 2))
+    n, m = correct.shape
+    missed = np.count_nonzero(correct != np.median(correct), axis=0).astype(np.float64)
+    most = np.count_nonzero(missed) + np.count_nonzero(missed == 1) * (chips / n - 1)
+    if n >= FEW:
+        pairs, fours = missed * (missed - 1), missed * (missed - 1) * (missed - 2) * (missed - 3)
+        squares, fourths = pairs.sum() / (n * (n - 1)), fours.sum() / (n * (n - 1) * (n - 2) * (n - 3))
+        most = min(most, squares**2 / fourths) if fourths > 0 else most
+    return float(min(most, m))
 
 
 def _exact(share: float, parts: Components) -> tuple[float, float]:

@@ -44,8 +44,8 @@ class Row:
     Attributes:
         share: `alone` as a part of what all noises cost together; NaN where they cost nothing.
         weakest: whether the layer loses most by this noise, of all layers.
-        clear: whether its interval against the second-worst layer leaves out 0 (where the noise changes nothing in any
-            other: against nothing); None for rows of no single layer.
+        clear: whether its interval against the second-worst layer leaves out 0 (a layer in which the noise changes
+            nothing loses nothing); None for rows of no single layer.
     """
 
     noise: str
@@ -207,10 +207,13 @@ def _layers(noise: NoiseModel, name: str, found: Found, together: float) -> list
     layers = [where.removeprefix("only ") for one, where in found if one == name and where.startswith("only ")]
     touched = [layer for layer in layers if not np.array_equal(found[name, f"only {layer}"], nothing)]
     rows = [_row(noise, name, layer, nothing, found, layer, together) for layer in touched]
-    order = sorted(range(len(rows)), key=lambda index: -rows[index].alone.mean)
-    if order and rows[order[0]].alone.mean > 0:
-        worst, second = ([found[name, f"only {touched[index]}"] for index in order[:2]] + [nothing])[:2]
-        rows[order[0]] = replace(rows[order[0]], weakest=True, clear=paired_difference(second, worst).low > 0)
+    index, worst = max(enumerate(rows), key=lambda row: row[1].alone.mean, default=(0, None))
+    if worst is not None and worst.alone.mean > 0:
+        others = [found[name, f"only {layer}"] for layer in touched if layer != worst.layer]
+        others += [nothing] if len(touched) < len(layers) else []  # where nothing changes, nothing is lost
+        next_to_it = min(others, key=lambda correct: correct.mean(), default=nothing)
+        apart = paired_difference(next_to_it, found[name, f"only {worst.layer}"])
+        rows[index] = replace(worst, weakest=True, clear=apart.low > 0)
     return rows
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
+from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.snn.model_file import Model
 from neurodeploy.study import make_studies
+from neurodeploy.sweep import work
 from neurodeploy.sweep.run import Samples, Study
 from neurodeploy.sweep.store import Store
 
+Rule = Callable[[NoiseModel, int], float]
 CHIPS = 12  # two blocks: of ten and of two
 
 
@@ -55,3 +60,21 @@ def contents() -> Callable[[Path], dict[str, pd.DataFrame]]:
             } | {"curves": store.curves()}
 
     return read
+
+
+@pytest.fixture
+def ruled(monkeypatch: pytest.MonkeyPatch) -> Callable[[Rule], list[NoiseModel]]:
+    """(noise, chip id) -> accuracy, in place of simulation; returns the noises that are measured from then on."""
+
+    def set_up(rule: Rule) -> list[NoiseModel]:
+        asked: list[NoiseModel] = []
+
+        def measured(study: Study, noise: NoiseModel, block: Sequence[int], codes: Any) -> NDArray[np.bool_]:
+            asked.extend([noise] * len(block))
+            count = len(study.test.labels)
+            return np.stack([np.arange(count) < round(count * rule(noise, chip)) for chip in block])
+
+        monkeypatch.setattr(work, "_measure", measured)
+        return asked
+
+    return set_up

@@ -128,16 +128,17 @@ def test_samples_that_differ_show_their_kinds() -> None:
     """Where all samples are missed alike, V alone counts; where a quarter is, 15/16 of what may be unseen do."""
     x = np.ones((4, 8), dtype=bool)
     x[np.arange(8) % 4, np.arange(8)] = False
-    assert bootstrap.unseen(x) == 0
-    x[:, 2:] = True
-    assert bootstrap.unseen(x) == pytest.approx((1 - 0.025 ** (1 / 8)) * 15 / 16)
-    assert bootstrap.unseen(~x) == bootstrap.unseen(x)
-    # Two samples are shown by one chip each: a chip more shows half a sample more at most, 12 chips all of the eight.
     share = 1 - 0.025 ** (1 / 8)
+    assert (bootstrap.shown(x), bootstrap.unseen(8, 8.0)) == (8, 0)
+    x[:, 2:] = True
+    assert bootstrap.shown(x) == bootstrap.shown(~x) == 2
+    assert bootstrap.unseen(8, 2.0) == pytest.approx(share * 15 / 16)
+    assert bootstrap.unseen(8, 0.0) == pytest.approx(share)
+    # Two samples are shown by one chip each: a chip more shows half a sample more at most, 12 chips all of the eight.
     for chips, shown in ((4, 2), (5, 2.5), (8, 4), (16, 8), (17, 8), (400, 8)):
-        assert bootstrap.unseen(x, chips) == pytest.approx(share * (1 - (shown / 8) ** 2))
+        assert bootstrap.shown_by(x, chips) == bootstrap.shown_by(~x, chips) == pytest.approx(shown)
     x[:2, :2] = False
-    assert bootstrap.unseen(x, 400) == bootstrap.unseen(x)  # two chips show each: they are what is hard, and all of it
+    assert bootstrap.shown_by(x, 400) == bootstrap.shown(x) == 2  # two chips show each: they are what is hard, and all
 
 
 def test_samples_that_are_missed_unequally_count_as_fewer() -> None:
@@ -145,12 +146,34 @@ def test_samples_that_are_missed_unequally_count_as_fewer() -> None:
     x = np.ones((4, 8), dtype=bool)
     x[:3, 0] = False
     x[0, 1:4] = False
-    share = 1 - 0.025 ** (1 / 8)
-    assert bootstrap.unseen(x) == pytest.approx(share * (1 - (144 / 84 / 8) ** 2))
-    assert bootstrap.unseen(x, 4) == pytest.approx(share * (1 - (4 / 8) ** 2))  # more chips: as if they were alike
+    assert bootstrap.shown(x) == pytest.approx(144 / 84)
+    assert bootstrap.shown_by(x, 4) == 4  # more chips: as if they were alike
     signed = np.where(x, 0.0, -1.0)
     signed[0, 1] = 1.0  # a difference counts by its size
-    assert bootstrap.unseen(signed) == bootstrap.unseen(x)
+    assert bootstrap.shown(signed) == pytest.approx(144 / 84)
+    assert bootstrap.shown(np.zeros((3, 5))) == 0
+
+
+def test_what_all_chips_would_show_is_told_from_eighty_on() -> None:
+    """80 chips, 40 of which miss one sample, 4 each of twenty others: moments of pairs and fours written out."""
+    x = np.ones((80, 100), dtype=bool)
+    x[:40, 0] = False
+    for sample in range(1, 21):
+        x[4 * (sample - 1) : 4 * sample, sample] = False
+    squares = (40 * 39 + 20 * 4 * 3) / (80 * 79)
+    fourths = (40 * 39 * 38 * 37 + 20 * 4 * 3 * 2 * 1) / (80 * 79 * 78 * 77)
+    assert bootstrap.shown_by(x, 1000) == pytest.approx(squares**2 / fourths)
+    assert bootstrap.shown_by(x[:79], 1000) == 21  # one past the limit: each of 21 samples could be missed as often
+    assert bootstrap.shown_by(np.ones((80, 100), dtype=bool), 1000) == 0
+
+
+def test_estimates_of_what_all_chips_would_show_lie_about_it() -> None:
+    """160 chips: one sample of 360 missed by 30 %, the others by 2 %: k = (0.3² + 359 * 0.02²)² / (0.3⁴ + …)."""
+    rng, p = np.random.default_rng(3), np.r_[0.3, np.full(359, 0.02)]
+    true = np.sum(p**2) ** 2 / np.sum(p**4)
+    found = [bootstrap.shown_by(rng.random((160, 360)) >= p, 1000) for _ in range(200)]
+    assert true == pytest.approx((0.09 + 359 * 0.0004) ** 2 / (0.0081 + 359 * 1.6e-7))
+    assert np.median(found) == pytest.approx(true, rel=0.15)  # a ratio of two estimates
 
 
 @pytest.mark.parametrize(("samples", "most"), [(80, 0.985), (300, 0.97)])  # 80 samples may lack kinds of them

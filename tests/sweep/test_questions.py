@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy import stats
 
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models.noise import NoiseModel
-from neurodeploy.sweep import work
 from neurodeploy.sweep.plan import NoiseAxis, Point
-from neurodeploy.sweep.run import Study, check_until, measure, sweep, sweep_until
+from neurodeploy.sweep.run import Study, measure, sweep
 from neurodeploy.sweep.sensitivity import sensitivity
 from neurodeploy.sweep.solve import solve
 from neurodeploy.sweep.statistics import proportion
@@ -26,24 +23,6 @@ Quiet = Callable[[str, int, int], None]
 Rule = Callable[[NoiseModel, int], float]
 
 pytestmark = pytest.mark.parametrize("study", ["loihi2"], indirect=True)
-
-
-@pytest.fixture
-def ruled(monkeypatch: pytest.MonkeyPatch) -> Callable[[Rule], list[NoiseModel]]:
-    """(noise, chip id) -> accuracy, in place of simulation; returns the noises that are measured from then on."""
-
-    def set_up(rule: Rule) -> list[NoiseModel]:
-        asked: list[NoiseModel] = []
-
-        def measured(study: Study, noise: NoiseModel, block: Sequence[int], codes: Any) -> NDArray[np.bool_]:
-            asked.extend([noise] * len(block))
-            count = len(study.test.labels)
-            return np.stack([np.arange(count) < round(count * rule(noise, chip)) for chip in block])
-
-        monkeypatch.setattr(work, "_measure", measured)
-        return asked
-
-    return set_up
 
 
 def breaking(chips: int) -> list[float]:
@@ -179,6 +158,29 @@ def test_a_layer_that_alone_loses_anything_is_clear_where_it_surely_does(
     assert found.weakest()[0].endswith("not clearly apart from the next") != clear
 
 
+def test_a_layer_that_gains_is_not_the_next_to_one_that_loses(
+    study: Study, tmp_path: Path, quiet: Quiet, ruled: Callable[[Rule], list[NoiseModel]]
+) -> None:
+    """lif1 loses 2 samples of 40 and lif2 gains 4: clear from lif2, and not from a layer that loses nothing."""
+    layers = [layer.name for layer in study.program.layers]
+    assert len(layers) == 3
+
+    def rule(noise: NoiseModel, chip: int) -> float:
+        if not noise.mismatch or (noise.acts_on("lif1") and noise.acts_on("lif2")):
+            return 0.8
+        return 0.75 if noise.acts_on("lif1") else 0.9 if noise.acts_on("lif2") else 0.8
+
+    ruled(rule)
+    with Store(tmp_path / "study.sqlite") as store:
+        found = sensitivity(study, NoiseModel(mismatch=0.2), store, False, quiet)
+    rows = {row.layer: row for row in found.rows}
+    assert {layer: round(row.alone.mean, 6) for layer, row in rows.items() if layer in layers} == {
+        "lif1": 0.05,
+        "lif2": -0.1,
+    }
+    assert (rows["lif1"].weakest, rows["lif1"].clear) == (True, False)
+
+
 def test_noise_in_one_layer_is_measured_by_its_own_simulation(study: Study, tmp_path: Path, quiet: Quiet) -> None:
     with Store(tmp_path / "study.sqlite") as store:
         found = sensitivity(study, NoiseModel(mismatch=0.3), store, False, quiet)
@@ -190,59 +192,6 @@ def test_noise_in_one_layer_is_measured_by_its_own_simulation(study: Study, tmp_
     wanted = np.mean([nothing[chip].mean() - right[chip].mean() for chip in range(12)])
     assert {row.layer: row.alone.mean for row in found.rows}["lif1"] == pytest.approx(wanted)
     assert wanted > 0
-
-
-def test_chips_are_added_until_the_interval_is_narrow(
-    study: Study, tmp_path: Path, quiet: Quiet, ruled: Callable[[Rule], list[NoiseModel]]
-) -> None:
-    spread = np.random.default_rng(1).normal(0, 0.1, 5000)
-    asked = ruled(lambda noise, chip: 0.7 + spread[chip] * noise.mismatch)
-    plan = [NoiseAxis("mismatch", (0.0, 0.5, 1.0))]
-    with Store(tmp_path / "study.sqlite") as store:
-        found = sweep_until(study, plan, store, False, quiet, half=0.01, most=900, interval="chips")
-        assert [one.narrow for one in found] == [True] * 3
-        assert found[0].chips == 12
-        assert found[0].chips < found[1].chips < found[2].chips
-        for one in found[1:]:
-            needed = (1.96 * 0.1 * (one.point.level or 0) / 0.01) ** 2
-            assert 0.7 * needed < one.chips < 1.5 * needed + 20
-            assert 0.005 < one.half <= 0.01
-        assert len(asked) == sum(one.chips for one in found)  # every chip once
-        limited = sweep_until(study, plan, store, False, quiet, half=0.001, most=40, interval="chips")
-        assert [one.chips for one in limited] == [12, 40, 40]
-        assert "±" in limited[2].in_words(0.001)
-        assert "--most-chips" in limited[2].in_words(0.001)
-        stuck = sweep_until(study, plan, store, False, quiet, half=0.01, most=900)
-        assert all(one.chips == 12 and "test samples alone" in one.in_words(0.01) for one in stuck)
-    for text, said in (
-        ("0", "--until 0:"),
-        ("nan", "--until nan"),
-        ("wide", "--until wide"),
-        ("±100", "between 0 and 100"),
-    ):
-        with pytest.raises(UsageError, match=said):
-            check_until(text, 10, 20)
-    with pytest.raises(UsageError, match="--most-chips 5: fewer than the 10"):
-        check_until("±0.5", 10, 5)
-    assert check_until("±0.5", 10, 20) == check_until("0.5", 10, 20) == 0.005
-
-
-def test_more_chips_do_not_narrow_what_unseen_samples_leave(
-    study: Study, tmp_path: Path, quiet: Quiet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first chip misses one sample, of which V takes nothing for differences between samples."""
-    count = len(study.test.labels)
-
-    def measured(study: Study, noise: NoiseModel, block: Sequence[int], codes: Any) -> NDArray[np.bool_]:
-        return np.stack([(np.arange(count) > 0) | (chip > 0) for chip in block])
-
-    monkeypatch.setattr(work, "_measure", measured)
-    with Store(tmp_path / "study.sqlite") as store:
-        (found,) = sweep_until(study, [Point(NoiseModel(mismatch=0.1))], store, False, quiet, half=0.01, most=900)
-    assert 12 <= found.chips < 100
-    shown = min(900 / found.chips, count)  # the one sample, and as many more per 1 of n chips
-    assert found.half >= found.floor == pytest.approx((1 - 0.025 ** (1 / count)) * (1 - (shown / count) ** 2) / 2)
-    assert "test samples alone" in found.in_words(0.01)
 
 
 def test_networks_side_by_side_share_chips_and_samples(study: Study, tmp_path: Path, quiet: Quiet) -> None:
