@@ -190,6 +190,12 @@ def test_how_long_it_lasts(run: Any, model_file: Path, tmp_path: Path) -> None:
         ("calibrate MODEL --valid-hours 3 --points 5 -o STUDY", "--valid-hours and --points: for a profile, -o FOLDER"),
         ("calibrate MODEL --chip mixed-signal --points 5 -o OUT", "--points: of --check-at, which is not given"),
         ("calibrate MODEL --chip mixed-signal --chips 2 --jobs 2 -o OUT", "--chips and --jobs: for a study, -o FILE"),
+        ("calibrate MODEL --cpus-per-task 2 -o STUDY", "--cpus-per-task: of --ray, which is not given"),
+        ("calibrate MODEL --gpus-per-task 0 -o STUDY", "--gpus-per-task: of --ray, which is not given"),
+        (
+            "calibrate MODEL --chip mixed-signal --cpus-per-task 2 -o OUT",
+            "--cpus-per-task: for a study, -o FILE.sqlite",
+        ),
         ("sweep MODEL --calibrated 0 -o STUDY", "calibration level '0'"),
         ("run ARTIFACT --profile nowhere", "nowhere/profile.json: No such file"),
         ("run ARTIFACT --profile PROFILE", "profile refused: foreign: it is of a mixed-signal, this is a loihi2"),
