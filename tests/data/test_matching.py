@@ -82,6 +82,18 @@ def test_spikes_are_not_encoded_again(images: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(test.samples, spikes[:10, :, None])
 
 
+def test_counts_are_clipped_and_ranged_as_in_training(images: Any, tmp_path: Path) -> None:
+    """Counts of 0 to 7 in 2 bits: at most 3, worth 1 / 3 each."""
+    counts = np.random.default_rng(1).integers(0, 8, (20, 4, 8, 8), dtype=np.uint8)
+    write_npz(tmp_path / "counts.npz", (8, 8), temporal=True, train_samples=counts, test_samples=counts[:10])
+    test = taken(trained("gone.npz", unit_range=True, bits=2), "counts.npz", 2, 1 / 3)
+    np.testing.assert_array_equal(test.samples, np.minimum(counts[:10, :, None], 3))
+    with pytest.raises(
+        UsageError, match=r"integers of 2 bits with scale 1, the network takes 2 bits with scale 0\.333333"
+    ):
+        taken(trained("gone.npz", bits=2), "counts.npz", 2, 1 / 3)
+
+
 def test_named_sets_are_rounded_to_the_networks_bits(images: Any) -> None:
     natural = taken(trained("digits"), "digits", 5, 1 / 16, 10).samples
     test = taken(trained("mine.npz"), "digits", 8, 1 / 255, 10)
