@@ -7,7 +7,7 @@ network can. How steps become continuous time is told in `neurodeploy.importing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib import metadata, util
 from pathlib import Path
 from types import MappingProxyType
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from neurodeploy.errors import DesignRuleError, MissingBackendError, UsageError
 from neurodeploy.export.target import Backend, Target
 from neurodeploy.importing import nir_dialect as dialect
+from neurodeploy.importing.nir_paths import biased_before
 from neurodeploy.ir.arrays import FloatArray, Shape
 from neurodeploy.ir.network import Edge, Network
 from neurodeploy.ir.nodes import (
-    FIRING,
     LIF,
     AvgPool2d,
     Conv2d,
@@ -50,7 +50,8 @@ def reasons(network: Network) -> list[str]:
     doubled = [edge for edge, count in Counter(network.edges).items() if count > 1]
     found += [f"edge {edge.source} -> {edge.target}: there more than once; double the weights" for edge in doubled]
     for edge in network.edges:
-        biased = sorted(_biased(network, [edge.source])) if edge.delay and not _waits_plainly(network, edge) else []
+        late = edge.delay and not _waits_plainly(network, edge)
+        biased = sorted(biased_before(network.nodes, network.edges, [edge.source])) if late else []
         if biased:
             found.append(
                 f"edge {edge.source} -> {edge.target}: the bias of {', '.join(biased)} acts from the first step here, "
@@ -139,26 +140,13 @@ def _reasons(network: Network, name: str, node: Node) -> Iterator[str]:
             if getattr(node, what) == 1:
                 yield f"{what.replace('_', ' ')} 1: NIR's CubaLIF has no infinite time constant"
         if node.current_decay:
-            biased = sorted(_biased(network, [edge.source for edge in network.incoming(name)]))
+            sources = [edge.source for edge in network.incoming(name)]
+            biased = sorted(biased_before(network.nodes, network.edges, sources))
             if biased:
                 yield (
                     f"the bias of {', '.join(biased)} acts on the potential here, but on the current in NIR; "
                     "train without bias"
                 )
-
-
-def _biased(network: Network, names: Sequence[str]) -> Iterator[str]:
-    """The nodes with a bias among these and those before them, up to neurons and the input."""
-    pending, seen = list(names), set()
-    while pending:
-        source = pending.pop()
-        node = network.nodes[source]
-        if source in seen or isinstance(node, (*FIRING, Input)):
-            continue
-        seen.add(source)
-        if isinstance(node, Conv2d | Linear) and node.bias.any():
-            yield source
-        pending += [edge.source for edge in network.incoming(source)]
 
 
 def _node(network: Network, name: str, dt: float) -> Any:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy import __version__
-from neurodeploy.config import DataConfig, ExperimentConfig, parse_config
-from neurodeploy.data import load_data_set
+from neurodeploy.config import ExperimentConfig, parse_config
+from neurodeploy.data.matching import matching_test
 from neurodeploy.errors import UsageError
 from neurodeploy.export.sealed_folder import ChipArtifact, ChipNetwork, Folder, Golden
 from neurodeploy.folders import check_replaceable
@@ -109,13 +109,13 @@ def samples_of(
     """The samples that somebody asks for; None for all of the artifact's own.
 
     Args:
-        data: test samples of a data set or .npz; of the one that the network was trained on they come with the same
-            bits, encoding and frames, of another with what suits that one. The artifact's own where None.
+        data: test samples of a data set or .npz, as the network takes them; see `neurodeploy.data.matching`. The
+            artifact's own where None.
         root: the data set's folder.
         count: only the first so many.
 
     Raises:
-        UsageError: where their shape is not the network's, naming both.
+        UsageError: where shape, bits, scale or classes are not the network's, naming both.
     """
     golden = artifact.golden
     if data is not None:
@@ -145,12 +145,7 @@ def rightness(labels: IntArray | None, decisions: Mapping[str, NDArray[np.int64]
 def _test_samples(artifact: ChipArtifact[Any], data: str, root: str | None, count: int | None) -> Labelled:
     trained, network = artifact.facts.get("experiment"), artifact.network
     config = parse_config(trained) if trained else ExperimentConfig()
-    same = config.data.name == data
-    chosen = config.data.model_copy(update={"root": root}) if same else DataConfig(name=data, root=root)
-    test = load_data_set(chosen, network.steps, config.seed).test.take(slice(count))
+    whole = matching_test(config, data, root, network.steps, network.input, network.outputs, channels=True)
+    test = whole.take(slice(count))
     inputs = flat(network.input.shape[0], test.inputs)
-    if inputs.shape[-1:] != network.input.shape or inputs.ndim not in (2, 3):
-        raise UsageError(
-            f"--data {data}: samples of shape {test.inputs.shape}, the network takes {network.input.shape}"
-        )
     return Labelled(inputs, test.labels, f"{len(test.labels)} test samples of {data}")

@@ -95,11 +95,14 @@ def prove(
     Args:
         backend: "reference" (NumPy), "engine" or "dynapse2" (Rockpool's DynapSim).
         inputs: by default the artifact's golden inputs, whose stored outputs must come out too.
-        labels: of these inputs, for accuracies; those of the golden inputs by default.
+        labels: of `inputs`, for accuracies; golden inputs have their own.
 
     Raises:
         MissingBackendError: with the command that installs it.
+        ValueError: for labels without inputs.
     """
+    if inputs is None and labels is not None:
+        raise ValueError("labels without inputs: golden inputs have their own")
     run = runner(backend)
     golden, network = artifact.golden, artifact.network
     chosen = golden.inputs if inputs is None else flat(network.input.shape[0], inputs)

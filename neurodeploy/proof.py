@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Callable
@@ -13,9 +14,9 @@ from numpy.typing import NDArray
 
 from neurodeploy import __version__
 from neurodeploy.compare import Comparison, compare
-from neurodeploy.config import DataConfig, ExperimentConfig, parse_config
+from neurodeploy.config import ExperimentConfig, parse_config
 from neurodeploy.data.dataset import Split
-from neurodeploy.data.sources import load_data_set
+from neurodeploy.data.matching import matching_test
 from neurodeploy.errors import DesignRuleError, UsageError, unknown_name
 from neurodeploy.export import target as find_target
 from neurodeploy.export import targets
@@ -36,7 +37,7 @@ def prove(
     Args:
         backend: "reference", "engine" or a target.
         inputs: (B, *shape) integers; by default the artifact's golden inputs, whose stored outputs must come out too.
-        labels: (B,) of `inputs`.
+        labels: (B,) of `inputs`; golden inputs have their own.
 
     Returns:
         Plain values: backend, version, samples, layers, mismatched_spikes, mismatched_voltages, first, seconds, the
@@ -44,7 +45,10 @@ def prove(
 
     Raises:
         MissingBackendError: with the command that installs it.
+        ValueError: for labels without inputs.
     """
+    if inputs is None and labels is not None:
+        raise ValueError("labels without inputs: golden inputs have their own")
     run = runner(backend)
     golden = artifact.golden
     chosen = golden.inputs if inputs is None else inputs
@@ -69,23 +73,15 @@ def prove(
 
 
 def test_samples(artifact: Artifact, data: str, root: str | None, count: int | None) -> Split:
-    """Test samples of a data set as the artifact's network takes them.
-
-    Of the data set that the network was trained on they come with the same bits, encoding and frames; of another with
-    what suits that set.
+    """Test samples of a data set as the artifact's network takes them; see `neurodeploy.data.matching`.
 
     Raises:
-        UsageError: where their shape is not the network's, naming both.
+        UsageError: where shape, bits, scale or classes are not the network's, naming both.
     """
-    trained = artifact.facts.get("experiment")
+    trained, program = artifact.facts.get("experiment"), artifact.program
     config = parse_config(trained) if trained else ExperimentConfig()
-    same = config.data.name == data
-    chosen = config.data.model_copy(update={"root": root}) if same else DataConfig(name=data, root=root)
-    test = load_data_set(chosen, artifact.program.steps, config.seed).test.take(slice(count))
-    shape = test.inputs.shape[-len(artifact.program.input.shape) :]
-    if shape != artifact.program.input.shape:
-        raise UsageError(f"--data {data}: samples of shape {shape}, the network takes {artifact.program.input.shape}")
-    return test
+    classes = math.prod(program.layers[-1].shape)
+    return matching_test(config, data, root, program.steps, program.input, classes).take(slice(count))
 
 
 def backend_version(backend: str) -> str | None:

@@ -150,6 +150,8 @@ def test_a_proof_says_how_often_the_program_is_right(exported: Artifact) -> None
     assert prove(exported, "engine")["accuracy"] == right.mean()
     assert prove(exported, "engine", golden.inputs[:5], golden.labels[:5])["accuracy"] == right[:5].mean()
     assert prove(exported, "engine", golden.inputs[:5])["accuracy"] is None
+    with pytest.raises(ValueError, match="labels without inputs"):
+        prove(exported, "engine", labels=golden.labels)
 
 
 def test_test_samples_are_of_the_classes_that_the_network_was_trained_on(exported: Artifact) -> None:

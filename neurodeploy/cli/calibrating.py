@@ -13,6 +13,7 @@ import typer
 from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import as_typed, print_json, print_table, progress_bar, say, typed_options
+from neurodeploy.cli.idle_options import refuse_without_ray
 from neurodeploy.cli.population import (
     CHIPS_OF,
     CPUS,
@@ -142,6 +143,7 @@ def calibrate(
         raise UsageError(
             f"{_named(of_study)}: for a study, -o FILE.sqlite; a profile is of one chip, as --chip-id says"
         )
+    refuse_without_ray(typed)
     if noise and not to_study:
         raise UsageError(f"--noise {noise[0]}: one chip's noise is given by --with, as in --with mismatch=0.3")
     axes = parse_axes(noise or DEFAULT_NOISE, fixed) if to_study else []

@@ -169,7 +169,7 @@ def run(
         elif len(labels) < len(golden.labels):
             static = golden.inputs.ndim == len(loaded.program.input.shape) + 1
             inputs = golden.inputs[:samples] if static else golden.inputs[:, :samples]
-        proof = prove(loaded.artifact, backend, inputs, labels)
+        proof = prove(loaded.artifact, backend, inputs, None if inputs is None else labels)
         proof["inputs"] = f"{len(labels)} test samples of {whose}"
     if output is not None:
         write_text(output, json.dumps(proof, indent=2))
@@ -202,18 +202,18 @@ def _prove_profile(
     from neurodeploy.proof import test_samples
 
     own, profile = with_profile(program, folder, temperature=temperature)
-    if artifact is not None and data is None:
+    if artifact is None:
+        chosen = choose_samples(program, data, data_root, samples, how)
+    elif data is None:
         golden = artifact.golden
         axis = 0 if golden.inputs.ndim == len(program.input.shape) + 1 else 1
         count = min(samples or len(golden.labels), len(golden.labels))
         chosen = Chosen(
             golden.inputs.take(range(count), axis), golden.labels[:count], f"{count} test samples of the artifact"
         )
-    elif artifact is not None and data is not None:  # with the bits, frames and classes that it was trained on
+    else:  # with the bits, frames and classes that it was trained on
         test = test_samples(artifact, data, data_root, samples)
         chosen = Chosen(test.inputs, test.labels, f"{len(test)} test samples of {data}")
-    else:
-        chosen = choose_samples(program, data, data_root, samples, how)
     before, after = profile.selection_before, profile.selection_after
     left_out = list(profile.virtual_chip_noise.outside_program)
     if left_out:

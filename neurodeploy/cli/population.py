@@ -11,7 +11,7 @@ import typer
 from neurodeploy.cli import dynapse2, xylo
 from neurodeploy.cli.catalogue import AS_JSON
 from neurodeploy.cli.console import LARGEST_SEED, print_json, print_table, progress_bar, say, typed_options
-from neurodeploy.cli.idle_options import refuse_idle
+from neurodeploy.cli.idle_options import OF_RAY, refuse_idle
 from neurodeploy.cli.own_network import refuse
 from neurodeploy.errors import UsageError, unknown_name
 
@@ -161,8 +161,10 @@ def sweep(
         others |= {"--design-seed": design_seed or None, "--calibrated": level}
         others |= {"--most-chips": None if most_chips == MOST_CHIPS.default else most_chips}
         others |= {"--encoding": None if encoding == ENCODING.default else encoding}
+        typed = typed_options(context)
+        others |= {name: typed.get(name) for name in (*OF_RAY, "--yield")}
         _check_own(chip, design, asked, device, others)
-        refuse_idle(typed_options(context))
+        refuse_idle(typed)
         chip_points, kind = parse_points(noise, fixed), known_interval(interval)
         of_artifacts = dynapse2.artifact_studies(models, chips, seed, jobs, samples, data_root)
         with Store(output) as store:

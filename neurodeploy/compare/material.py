@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurodeploy.compare.definition import Definition, define_network
-from neurodeploy.config import DataConfig, ExperimentConfig, parse_config
-from neurodeploy.data.sources import load_data_set
+from neurodeploy.config import ExperimentConfig, parse_config
+from neurodeploy.data.matching import matching_test
 from neurodeploy.errors import DesignRuleError, UsageError
 from neurodeploy.export import target as find_target
 from neurodeploy.hw_models import chip as find_chip
@@ -184,11 +185,11 @@ def with_data(
 ) -> Material:
     """On test samples of a data set, as the network takes them.
 
-    A `.net` file gets them rounded to its input's bits, or in the `encoding`. Of the data set that the network was
-    trained on they come with the same bits, encoding and frames; of another with what suits that set.
+    A `.net` file gets them rounded to its input's bits, or in the `encoding`; others as `neurodeploy.data.matching`
+    says.
 
     Raises:
-        UsageError: where their shape is not the network's, naming both.
+        UsageError: where shape, bits, scale or classes are not the network's, naming both.
     """
     if material.network is None:
         program = material.program
@@ -196,11 +197,7 @@ def with_data(
         inputs = shaped(program, test.inputs)
         return replace(material, inputs=inputs, labels=test.labels)
     config = material.config or ExperimentConfig()
-    same = config.data.name == name
-    chosen = config.data.model_copy(update={"root": root}) if same else DataConfig(name=name, root=root)
-    test = load_data_set(chosen, material.network.steps, config.seed).test.take(slice(count))
-    wanted = material.network.input.shape
-    found = test.samples.shape[2 if test.temporal else 1 :]
-    if found != wanted:
-        raise UsageError(f"--data {name}: samples of shape {found}, the network takes {wanted}")
+    network = material.network
+    classes = math.prod(network.shapes[network.readout])
+    test = matching_test(config, name, root, network.steps, network.input, classes).take(slice(count))
     return replace(material, inputs=test.inputs, labels=test.labels)

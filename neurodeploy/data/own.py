@@ -45,7 +45,10 @@ def load_npz(config: DataConfig, steps: int) -> Loaded:
         FileFormatError: for a damaged file, or one that needs pickle; UsageError: for missing arrays, other types and
             shapes, or another number of steps.
     """
-    path = _find(config)
+    path = find_npz(config.name, config.root)
+    if path is None:
+        root = config.root or os.environ.get(DATA_ROOT_VARIABLE)
+        raise UsageError(f"data.name={config.name}: there is no such file{f', nor in {root}' if root else ''}")
     arrays = _read(path)
     missing = [name for name in _NEEDED if name not in arrays]
     if ("validation_samples" in arrays) != ("validation_labels" in arrays):
@@ -84,14 +87,13 @@ def load_npz(config: DataConfig, steps: int) -> Loaded:
     return Loaded(path.name, source, classes, splits["train"], splits["test"], splits.get("validation"))
 
 
-def _find(config: DataConfig) -> Path:
-    path = Path(config.name).expanduser()
-    root = config.root or os.environ.get(DATA_ROOT_VARIABLE)
-    if not path.is_file() and root and (Path(root).expanduser() / path).is_file():
-        return Path(root).expanduser() / path
-    if not path.is_file():
-        raise UsageError(f"data.name={config.name}: there is no such file{f', nor in {root}' if root else ''}")
-    return path
+def find_npz(name: str, root: str | None) -> Path | None:
+    """The file of that name, here or in the folder of data sets; None where there is none."""
+    path = Path(name).expanduser()
+    folder = root or os.environ.get(DATA_ROOT_VARIABLE)
+    if not path.is_file() and folder:
+        path = Path(folder).expanduser() / path
+    return path if path.is_file() else None
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

@@ -6,12 +6,11 @@ import math
 from dataclasses import replace
 
 from neurodeploy.data.dataset import DataSet
+from neurodeploy.data.matching import same_scale, unlike
 from neurodeploy.errors import UsageError
 from neurodeploy.importing.nir import ImportedNetwork
 from neurodeploy.ir.network import Edge, Network
 from neurodeploy.ir.nodes import Flatten, Input, Node
-
-_TYPED = 1e-6  # relative: nobody types all digits of 1 / 255
 
 
 def fitted(imported: ImportedNetwork, data: DataSet, name: str) -> Network:
@@ -29,21 +28,28 @@ def fitted(imported: ImportedNetwork, data: DataSet, name: str) -> Network:
     """
     network, source = imported.network, imported.network.input
     wanted = data.input
-    scale = source.scale if imported.scale_known else wanted.scale
-    bits = source.bits if imported.bits_known else wanted.bits
-    if bits != wanted.bits or not math.isclose(scale, wanted.scale, rel_tol=_TYPED):
-        raise UsageError(
-            f"--data {name}: integers of {wanted.bits} bits with scale {wanted.scale:.9g}, the network takes "
-            f"{bits} bits with scale {scale:.9g}; give --input-bits and --input-scale"
-        )
-    classes = math.prod(network.shapes[network.readout])
-    if classes < data.classes:
-        raise UsageError(f"--data {name}: {data.classes} classes, the network tells {classes} apart")
+    scale = source.scale if imported.scale_known else None
+    bits = source.bits if imported.bits_known else None
+    wrong = unlike(data, bits, scale, math.prod(network.shapes[network.readout]))
+    if wrong:
+        raise UsageError(f"--data {name}: {'; '.join(wrong)}{_way_out(bits, scale, wanted)}")
     if source.shape == wanted.shape:
         return _with_input(network, wanted)
     if len(source.shape) != 1 or math.prod(source.shape) != math.prod(wanted.shape):
         raise UsageError(f"--data {name}: samples of shape {wanted.shape}, the network takes {source.shape}")
     return _with_flatten(network, wanted)
+
+
+def _way_out(bits: int | None, scale: float | None, wanted: Input) -> str:
+    """What to type where bits or scale are in the way: of a scale alone, the bits to which images have it."""
+    if (bits is None or bits == wanted.bits) and (scale is None or same_scale(scale, wanted.scale)):
+        return ""
+    if scale is None:
+        return f"; give --input-bits {wanted.bits}"
+    fitting = [n for n in range(1, 9) if same_scale(scale, 1 / (2**n - 1))] if bits is None else []
+    if fitting:
+        return f"; give --input-bits {fitting[0]} to have the samples rounded, or --input-scale {wanted.scale:.9g}"
+    return f"; give --input-scale {wanted.scale:.9g}" if bits is None else "; give --input-bits and --input-scale"
 
 
 def _with_input(network: Network, source: Input) -> Network:

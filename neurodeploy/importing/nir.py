@@ -204,9 +204,13 @@ def _network(
     unused = [name for name in nodes if name not in order]
     if unused:
         raise UsageError(f"node {unused[0]}: no edge leads to it or from it")
-    network = Network({name: nodes[name] for name in order}, tuple(edges), steps)
+    try:
+        network = Network({name: nodes[name] for name in order}, tuple(edges), steps)
+    except UsageError as error:  # of a kernel that the file does not have, perhaps
+        made = [note.text for note in notes if str(error).startswith(f"node {note.convolution}: ")]
+        raise UsageError("; ".join([str(error), *made])) from error
     _check_shapes(network, taken)
-    return network, notes
+    return network, [note.text for note in notes]
 
 
 def _with_readout(

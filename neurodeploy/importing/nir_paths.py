@@ -8,6 +8,7 @@ from dataclasses import replace
 from neurodeploy.errors import UsageError
 from neurodeploy.importing.nir_graph import Link
 from neurodeploy.importing.nir_nodes import Taken
+from neurodeploy.ir.network import Edge
 from neurodeploy.ir.nodes import FIRING, Conv2d, CubaLIF, Input, Linear, Node
 
 
@@ -35,7 +36,7 @@ def gained(taken: Mapping[str, Taken], nodes: Mapping[str, Node], links: Sequenc
 def refuse_late_biases(nodes: Mapping[str, Node], links: Sequence[Link]) -> None:
     """Raises UsageError where a Delay node holds back a bias: a bias here acts from the first step on."""
     for link in links:
-        late = _biased(nodes, links, [link.source]) if link.delay else []
+        late = biased_before(nodes, links, [link.source]) if link.delay else []
         if late:
             raise UsageError(
                 f"edge {link.source} -> {link.target}: a Delay of {link.delay} steps holds back the bias of {late[0]}, "
@@ -44,14 +45,14 @@ def refuse_late_biases(nodes: Mapping[str, Node], links: Sequence[Link]) -> None
 
 
 def _refuse_bias(name: str, nodes: Mapping[str, Node], links: Sequence[Link]) -> None:
-    for source in _biased(nodes, links, [link.source for link in links if link.target == name]):
+    for source in biased_before(nodes, links, [link.source for link in links if link.target == name]):
         raise UsageError(
             f"node {name}: its current filters the bias of {source}, where a bias acts on the potential here; "
             "only networks without such a bias can be taken"
         )
 
 
-def _biased(nodes: Mapping[str, Node], links: Sequence[Link], names: Sequence[str]) -> list[str]:
+def biased_before(nodes: Mapping[str, Node], links: Sequence[Link | Edge], names: Sequence[str]) -> list[str]:
     """Nodes with a bias among these and those before them, up to neurons and the input."""
     pending, seen, found = list(names), set(), []
     while pending:

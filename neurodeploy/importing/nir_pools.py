@@ -10,8 +10,10 @@ window is, as in PyTorch.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,39 +25,48 @@ from neurodeploy.ir.nodes import AvgPool2d, Conv2d, Node, SumPool2d
 _MOST_WEIGHTS = 2**24  # of a convolution with its pool: pools of any size fit into a small file
 
 
-def pools_folded(nodes: Mapping[str, Node], links: Sequence[Link]) -> tuple[dict[str, Node], list[Link], list[str]]:
-    """(nodes, links, notes) without the pools that alone read a convolution, at once.
+class Note(NamedTuple):
+    """What happened to a convolution, by its name."""
+
+    convolution: str
+    text: str
+
+
+def pools_folded(nodes: Mapping[str, Node], links: Sequence[Link]) -> tuple[dict[str, Node], list[Link], list[Note]]:
+    """(nodes, links, notes) without the pools that alone read a convolution, at once, and read it alone.
 
     Raises:
         UsageError: for a pool that makes a convolution of more than 2^24 weights.
     """
-    folded, kept, notes = dict(nodes), list(links), []
-    while (pair := _next(folded, kept)) is not None:
-        source, name = pair
-        conv, pool = folded[source], folded.pop(name)
-        assert isinstance(conv, Conv2d)
-        assert isinstance(pool, SumPool2d | AvgPool2d)
-        folded[source] = made = _pooled(name, conv, pool)
-        kept = [link._replace(source=source) if link.source == name else link for link in kept if link.target != name]
-        height, width = made.weight.shape[2:]
-        notes.append(f"{name} is in the convolution {source}, now {height} x {width} with stride {made.stride}")
-    return folded, kept, notes
-
-
-def _next(nodes: Mapping[str, Node], links: Sequence[Link]) -> tuple[str, str] | None:
-    """A convolution and the pool that alone reads it, and reads it alone."""
-    for source in [name for name, node in nodes.items() if isinstance(node, Conv2d)]:
-        leaving = [link for link in links if link.source == source]
-        if len(leaving) != 1 or leaving[0].delay:
+    folded, notes = dict(nodes), list[Note]()
+    leaving: dict[str, list[Link]] = {}
+    for link in links:
+        leaving.setdefault(link.source, []).append(link)
+    arriving = Counter(link.target for link in links)
+    went: dict[str, str] = {}  # pool -> its convolution
+    for source, conv in nodes.items():
+        if not isinstance(conv, Conv2d):
             continue
-        name = leaving[0].target
-        if isinstance(nodes.get(name), SumPool2d | AvgPool2d) and sum(link.target == name for link in links) == 1:
-            return source, name
-    return None
+        last = source
+        while len(onward := leaving.get(last, [])) == 1 and not onward[0].delay and arriving[onward[0].target] == 1:
+            last = onward[0].target
+            pool = folded.get(last)
+            if not isinstance(pool, SumPool2d | AvgPool2d):
+                break
+            del folded[last]
+            went[last] = source
+            folded[source] = conv = _pooled(last, conv, pool)
+            height, width = conv.weight.shape[2:]
+            text = f"{last} is in the convolution {source}, now {height} x {width} with stride {conv.stride}"
+            notes.append(Note(source, text))
+    kept = [link._replace(source=went.get(link.source, link.source)) for link in links if link.target not in went]
+    return folded, kept, notes
 
 
 def _pooled(name: str, conv: Conv2d, pool: SumPool2d | AvgPool2d) -> Conv2d:
     p, (out, features, *kernel) = pool.kernel, conv.weight.shape
+    if p == 1 and conv.dilation == (1, 1):
+        return conv
     size = [(p - 1) * s + (k - 1) * d + 1 for k, s, d in zip(kernel, conv.stride, conv.dilation, strict=True)]
     if out * features * size[0] * size[1] > _MOST_WEIGHTS:
         raise UsageError(

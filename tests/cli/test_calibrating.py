@@ -5,14 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from writers import write_npz
 
 from neurodeploy.calibrate.profile_file import FILE, load_profile
+from neurodeploy.config import load_config
+from neurodeploy.data.sources import load_data_set
+from neurodeploy.deployment import export_model
 from neurodeploy.errors import UsageError
+from neurodeploy.profiles import with_profile
+from neurodeploy.simulate import reference
+from neurodeploy.snn.model_file import Model
 
 SMALL = ("--chip", "mixed-signal", "--samples", 40)
 CHIP = ("--with", "mismatch=0.5", "--chip-id", 3)
@@ -58,6 +67,26 @@ def test_a_profile_is_made_and_says_what_it_brought(
     assert (proof["mismatched_spikes"], proof["samples"], proof["profile"]["chip_id"]) == (0, 32, 3)
     proof = parsed(run("run", rockpool_artifact, "--profile", profile, "--data", "digits", "--samples", 40, "--json"))
     assert proof["accuracy"] == pytest.approx(made["test_after"])
+
+
+def test_a_profile_runs_on_the_classes_that_were_trained_on(
+    run: Any, model: Model, profile: Path, tmp_path: Path
+) -> None:
+    """Of 360 test digits those of 0 to 3; and of 8-bit samples none, without a profile as with one."""
+    config = load_config(None, ["data.classes=4"])
+    made, _ = export_model(replace(model, config=config), "rockpool", tmp_path / "out")
+    chip, _ = with_profile(made.program, profile)
+    test = load_data_set(config.data, made.program.steps, 0).test
+    words = ("run", tmp_path / "out", "--data", "digits", "--json")
+    for program, extra in ((made.program, ()), (chip, ("--profile", profile))):
+        proof = parsed(run(*words, *extra))
+        assert (proof["samples"], proof["mismatched_spikes"]) == (len(test), 0)
+        assert proof["accuracy"] == np.mean(reference.run(program, test.inputs).decisions == test.labels)
+    write_npz(tmp_path / "mine.npz")
+    for extra in ((), ("--profile", profile)):
+        outcome = run("run", tmp_path / "out", "--data", tmp_path / "mine.npz", *extra)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert "5 bits with scale 0.0322580645, the network takes 5 bits with scale 0.0625; name" in outcome.err
 
 
 def test_a_run_says_what_noise_of_the_chip_it_leaves_out(
@@ -161,6 +190,12 @@ def test_how_long_it_lasts(run: Any, model_file: Path, tmp_path: Path) -> None:
         ("calibrate MODEL --valid-hours 3 --points 5 -o STUDY", "--valid-hours and --points: for a profile, -o FOLDER"),
         ("calibrate MODEL --chip mixed-signal --points 5 -o OUT", "--points: of --check-at, which is not given"),
         ("calibrate MODEL --chip mixed-signal --chips 2 --jobs 2 -o OUT", "--chips and --jobs: for a study, -o FILE"),
+        ("calibrate MODEL --cpus-per-task 2 -o STUDY", "--cpus-per-task: of --ray, which is not given"),
+        ("calibrate MODEL --gpus-per-task 0 -o STUDY", "--gpus-per-task: of --ray, which is not given"),
+        (
+            "calibrate MODEL --chip mixed-signal --cpus-per-task 2 -o OUT",
+            "--cpus-per-task: for a study, -o FILE.sqlite",
+        ),
         ("sweep MODEL --calibrated 0 -o STUDY", "calibration level '0'"),
         ("run ARTIFACT --profile nowhere", "nowhere/profile.json: No such file"),
         ("run ARTIFACT --profile PROFILE", "profile refused: foreign: it is of a mixed-signal, this is a loihi2"),

@@ -103,6 +103,16 @@ def test_the_reverse_question_and_sensitivity(run: Any, model_file: Path, tmp_pa
         ("--design grid --design-seed 3", "--design-seed: of --points, which is not given"),
         ("--cpus-per-task 3", "--cpus-per-task: of --ray, which is not given"),
         ("--sensitivity --interval chips --floor 0.9", "--interval and --floor: would change nothing of what --sens"),
+        ("--show differences --floor 0.9", "--floor: would change nothing of what --show differences prints"),
+        ("--show summary --floor 0.9", "--floor: would change nothing of what --show summary prints"),
+        (
+            "--show summary --interval chips --floor 0.9",
+            "--interval and --floor: would change nothing of what --show s",
+        ),
+        (
+            "--show summary --floor 0.9 --interval chips --until 1",
+            "error: --floor: would change nothing of what --show",
+        ),
         ("--solve-for mismatch --floor 0.9 --show points", "--show: would change nothing of what --solve-for prints"),
         ("--jobs 2 --ray auto", "give one of the two"),
         ("--chip ideal --calibrated 4", "chip ideal has no knob"),
@@ -117,6 +127,12 @@ def test_wrong_questions_are_one_line_and_leave_no_file(
     assert outcome.err.count("\n") == 1
     assert said in outcome.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["--show differences --interval chips", "--show points --interval chips --floor 0.9"])
+def test_what_has_a_say_in_a_table_is_taken(run: Any, model_file: Path, tmp_path: Path, words: str) -> None:
+    few = ("--chip", "mixed-signal", "--chips", 2, "--samples", 5, "--noise", "mismatch=0.1")
+    assert run("sweep", model_file, *few, "-o", tmp_path / "study.sqlite", *words.split()).code == 0
 
 
 def test_a_calibration_without_a_knob_leaves_no_file(run: Any, model_file: Path, tmp_path: Path) -> None:

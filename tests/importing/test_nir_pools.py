@@ -31,7 +31,7 @@ def fold(conv: Conv2d, *pools: Any) -> tuple[Conv2d, list[Link], list[str]]:
     made = folded["conv"]
     assert isinstance(made, Conv2d)
     assert set(folded) == {"in", "conv", "lif"}
-    return made, links, notes
+    return made, links, [note.text for note in notes]
 
 
 @pytest.mark.parametrize("kind", [AvgPool2d, SumPool2d])
@@ -106,6 +106,36 @@ def test_a_pool_of_any_size_makes_no_kernel_of_any_size() -> None:
         fold(conv, SumPool2d(2049))
 
 
+def test_a_pool_of_one_place_changes_no_number() -> None:
+    """Behind a dilated kernel it writes out the holes, once."""
+    conv = Conv2d(np.random.default_rng(3).normal(size=(4, 2, 2, 3)), np.ones(4), padding=(1, 1))
+    made, _, notes = fold(conv, *[SumPool2d(1), AvgPool2d(1)] * 50)
+    np.testing.assert_array_equal(made.weight, conv.weight)
+    assert (made.bias.tolist(), made.stride, made.padding, len(notes)) == ([1.0] * 4, (1, 1), (1, 1), 100)
+    assert notes[-1] == "pool99 is in the convolution conv, now 2 x 3 with stride (1, 1)"
+    holes, *_ = fold(Conv2d(conv.weight, conv.bias, dilation=(2, 1)), SumPool2d(1), SumPool2d(1))
+    np.testing.assert_array_equal(holes.weight[:, :, ::2], conv.weight)
+    assert (holes.weight.shape, holes.dilation, holes.weight[:, :, 1].any()) == ((4, 2, 3, 3), (1, 1), False)
+
+
+def test_every_convolution_gets_its_own_pools() -> None:
+    """In the order of the nodes, whatever the order of the edges, also round a loop."""
+    rng = np.random.default_rng(3)
+    convs = [Conv2d(rng.normal(size=(2, 2, 1, 1)), np.zeros(2)) for _ in range(3)]
+    nodes = {"in": Input((2, 8, 8)), "lif": LIF(0.9, 1.0)}
+    nodes |= {f"c{n}": conv for n, conv in enumerate(convs)} | {f"p{n}": SumPool2d(n + 1) for n in range(3)}
+    pairs = [("p1", "lif"), ("c2", "p2"), ("c1", "p1"), ("p0", "c0"), ("lif", "c1"), ("in", "c2"), ("c0", "p0")]
+    folded, links, notes = pools_folded(nodes, [Link(*pair) for pair in [*pairs, ("p2", "lif"), ("p2", "c1")]])
+    assert list(folded) == ["in", "lif", "c0", "c1", "c2"]
+    assert [link[:2] for link in links] == [
+        ("c1", "lif"), ("c0", "c0"), ("lif", "c1"), ("in", "c2"), ("c2", "lif"), ("c2", "c1")
+    ]  # fmt: skip
+    assert [note.convolution for note in notes] == ["c0", "c1", "c2"]
+    for size, name in enumerate(("c0", "c1", "c2"), start=1):
+        weight = convs[size - 1].weight
+        np.testing.assert_array_equal(folded[name].weight, np.tile(weight, (1, 1, size, size)))  # type: ignore[union-attr]
+
+
 def graph(weight: Any, bias: Any, last: Any, pool: Any) -> nir.NIRGraph:
     def lif(shape: tuple[int, ...]) -> nir.LIF:
         parts = {"tau": 1e-3, "r": 10.0, "v_leak": 0.0, "v_reset": 0.0, "v_threshold": 0.7}
@@ -150,6 +180,18 @@ def test_a_file_s_network_fires_as_its_equations_say(tmp_path: Path) -> None:
         np.testing.assert_array_equal(got.spikes["b"][t], p)
     assert all(0.05 < got.spikes[name].mean() < 0.95 for name in ("a", "b"))
     assert read.notes[1:] == ("pool is in the convolution conv, now 4 x 4 with stride (2, 2)",)
+
+
+def test_a_kernel_that_became_too_large_names_the_pool(tmp_path: Path) -> None:
+    """3 x 3 with a pool of 9 at 9 x 9 and padding 1 is 11 x 11, which just fits; one past it does not."""
+    with pytest.raises(FileFormatError) as caught:
+        written(tmp_path, size=10)
+    said = str(caught.value)
+    assert "node conv: " in said
+    assert said.endswith("; pool is in the convolution conv, now 12 x 12 with stride (10, 10)")
+    with pytest.raises(FileFormatError) as caught:
+        written(tmp_path, size=9)
+    assert "pool" not in str(caught.value)  # the layers behind it do not fit
 
 
 def test_a_file_with_a_huge_pool_is_refused(tmp_path: Path) -> None:
