@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from neurodeploy.config import DataConfig
 from neurodeploy.data.dataset import DataSet
+from neurodeploy.data.matching import unlike
 from neurodeploy.data.sources import load_data_set
 from neurodeploy.errors import FileFormatError, UsageError, unknown_name
 from neurodeploy.hw_models import remember
@@ -94,12 +95,15 @@ def data_for(
     """A data set as a program's input takes it: values rounded to its bits, or encoded as spikes; shapes must fit.
 
     Raises:
-        UsageError: where they do not, naming both.
+        UsageError: where they do not, or where there are more classes than the program has outputs, naming both.
     """
     bits = program.input.bits if encoding == "direct" else None
     data = load_data_set(DataConfig(name=name, root=root, bits=bits, encoding=encoding), program.steps, seed)
     if math.prod(data.input.shape) != math.prod(program.input.shape):
         raise UsageError(f"--data {name}: samples of shape {data.input.shape}, the network takes {program.input.shape}")
+    wrong = unlike(data, None, None, math.prod(program.layers[-1].shape))
+    if wrong:
+        raise UsageError(f"--data {name}: {'; '.join(wrong)}")
     return data
 
 

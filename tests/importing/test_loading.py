@@ -76,6 +76,14 @@ def test_samples_take_the_programs_shape_and_bits(net: Path, tmp_path: Path) -> 
     write_npz(tmp_path / "other.npz", (5, 6), temporal=False)
     with pytest.raises(UsageError, match=r"samples of shape \(1, 5, 6\), the network takes \(1, 6, 6\)"):
         data_for(program, str(tmp_path / "other.npz"))
+    for outputs in (3, 2):  # as many as there are classes, and one less
+        last = write_net(tmp_path / f"{outputs}.net", put_in(36), dense(np.eye(36)[:outputs], cuba()))
+        few = load_program(last, 5, 2).program
+        if outputs == 3:
+            assert data_for(few, str(tmp_path / "mine.npz")).classes == 3
+            continue
+        with pytest.raises(UsageError, match=r"mine\.npz: 3 classes, the network tells 2 apart"):
+            data_for(few, str(tmp_path / "mine.npz"))
     with pytest.raises(UsageError, match="unknown encoding 'rates': did you mean rate"):
         known_encoding("rates")
 
