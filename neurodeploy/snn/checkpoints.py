@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -177,19 +179,56 @@ def check_resumable(path: Path, config: ExperimentConfig, network: SpikingNetwor
         )
 
 
+class Reservation(pl.Callback):
+    """Takes the processes of several devices into `reserved`, by being handed to them with the trainer.
+
+    The lock belongs to the open folder (flock(2)), which they hold open as well: it is free when the last of them has
+    ended. They end with the process that started them, whose signals do not reach them.
+
+    Attributes:
+        opened: the folder's file descriptor; None where the system has no such locks.
+    """
+
+    def __init__(self, opened: int | None) -> None:
+        self.opened = opened
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.opened is None:
+            return {"opened": None}
+        from multiprocessing.reduction import DupFd  # not on Windows
+
+        return {"opened": DupFd(self.opened)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.opened = None if state["opened"] is None else state["opened"].detach()
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """At once, as a kill does: in order, each device would wait for what another has yet to send."""
+    while (parent := multiprocessing.parent_process()) is None:  # a process knows it only once all was handed to it
+        time.sleep(0.1)
+    parent.join()
+    os._exit(1)
+
+
 @contextmanager
-def reserved(folder: Path) -> Iterator[None]:
-    """Keeps other trainings out of a folder meanwhile; the system ends that with the process, however it ends.
+def reserved(folder: Path) -> Iterator[Reservation]:
+    """Keeps other trainings out of a folder meanwhile; the system ends that with the processes, however they end.
 
     Raises:
-        UsageError: where another training is in it: each would take what the other wrote last for its own.
+        UsageError: where another training is in it: each would take what the other wrote last for its own; or where the
+            folder cannot be opened.
     """
     try:
         import fcntl
     except ImportError:  # no such locks here, as on Windows
-        yield
+        yield Reservation(None)
         return
-    opened = os.open(folder, os.O_RDONLY)
+    try:
+        opened = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise UsageError(f"-o: checkpoints go to {folder}: {error.strerror or error}; name another file") from error
     try:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -199,7 +238,7 @@ def reserved(folder: Path) -> Iterator[None]:
             ) from error
         except OSError as error:  # a file system without locks
             warnings.warn(f"{folder}: not locked ({error.strerror}); start no second training there", stacklevel=2)
-        yield
+        yield Reservation(opened)
     finally:
         os.close(opened)
 

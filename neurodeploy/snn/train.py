@@ -94,8 +94,9 @@ def train(
     ]
     if progress:
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}, leave=False))
-    with checkpoints.reserved(folder), _quietly(), _threads(config.train.threads), memory.kept(), deterministic():
-        trainer = _make_trainer(config.train, callbacks, loggers, progress)
+    quietly, threads = _quietly(), _threads(config.train.threads)
+    with checkpoints.reserved(folder) as reservation, quietly, threads, memory.kept(), deterministic():
+        trainer = _make_trainer(config.train, [*callbacks, reservation], loggers, progress)
         if trainer.world_size == 1:  # several devices are processes of their own, which computed nothing before
             check_products(trainer.strategy.root_device)
         if not resume:  # those of an earlier training, which stay where this one is refused

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +52,73 @@ def test_a_folder_is_free_again_when_its_process_was_killed(tmp_path: Path) -> N
         process.kill()
     with reserved(tmp_path):
         pass
+
+
+SEVERAL_DEVICES = """
+import signal, sys
+from pathlib import Path
+from neurodeploy.config import DataConfig, parse_config
+from neurodeploy.data.sources import load_data_set
+from neurodeploy.snn.train import train
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of a job in the background, whose children inherit that
+    network, asked = {"channels": [], "hidden": 6, "steps": 2}, {"epochs": 5000, "devices": 2, "accelerator": "cpu"}
+    config = parse_config({"network": network, "train": asked})
+    train(config, load_data_set(DataConfig(), 4, 0), Path(sys.argv[1]), progress=False)
+"""
+
+
+def devices_of(process: int) -> list[int]:
+    """The processes that it started for devices, and that run."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == process and state != "Z" and b"spawn_main" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux which processes there are")
+def test_a_folder_is_not_free_while_a_device_of_a_killed_training_runs(tmp_path: Path) -> None:
+    """Devices are processes of their own: they must not write on while another training takes the folder."""
+    script, folder = tmp_path / "several.py", tmp_path / "checkpoints"
+    script.write_text(SEVERAL_DEVICES)
+    with subprocess.Popen([sys.executable, str(script), str(folder)], stderr=subprocess.DEVNULL) as process:
+        while not (folder / LAST).exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        devices = devices_of(process.pid)
+        process.kill()
+    assert len(devices) == 2
+    try:
+        for _ in range(200):
+            with suppress(UsageError), reserved(folder):
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("the folder is not free 10 seconds after the kill")
+        running = [Path(f"/proc/{device}/stat") for device in devices]
+        assert [
+            path for path in running if path.exists() and path.read_text().rpartition(")")[2].split()[0] != "Z"
+        ] == []
+    finally:
+        for device in devices:
+            with suppress(ProcessLookupError):
+                os.kill(device, signal.SIGKILL)
+
+
+def test_a_folder_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fcntl")
+
+    def refused(folder: Path, how: int) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(UsageError) as caught, reserved(tmp_path):
+        pass
+    assert str(caught.value) == f"-o: checkpoints go to {tmp_path}: Permission denied; name another file"
 
 
 def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
