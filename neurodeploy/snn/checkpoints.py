@@ -29,6 +29,7 @@ from neurodeploy.snn.spiking_network import SpikingNetwork
 LAST = "last.ckpt"
 BEST = "best.ckpt"
 _PARTS = {"state_dict", "experiment", "history", "samples", "sums", "start", "scales"}
+_HASHED = 64  # samples at a time, of which a copy is made where they do not lie in a row
 PREFIX = "network."  # of the network's parts in a checkpoint
 # What may differ between a training and its resumption: it changes no number, or says which of them to take in the end.
 _WITHOUT_EFFECT = frozenset(
@@ -131,19 +132,28 @@ def fingerprint(data: DataSet) -> str:
         samples = split.values if isinstance(split, EncodedSplit) else split.samples
         for array in (samples, split.labels):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+            for first in range(0, len(array), _HASHED):
+                digest.update(np.ascontiguousarray(array[first : first + _HASHED]).data)
     return digest.hexdigest()
 
 
-def check_resumable(path: Path, config: ExperimentConfig, network: SpikingNetwork, data: DataSet) -> None:
+def nothing_to_resume(path: Path) -> UsageError:
+    """The error where there is no checkpoint."""
+    return UsageError(f"--resume: there is no checkpoint {path}")
+
+
+def check_resumable(path: Path, config: ExperimentConfig, network: SpikingNetwork, data: DataSet, samples: str) -> None:
     """Whether the training that a checkpoint is of can go on.
+
+    Args:
+        samples: `fingerprint(data)`.
 
     Raises:
         UsageError: naming the entries of the configuration that changed, the tensors of another shape, or the other
             number of training samples; or where the samples are others.
     """
     if not path.is_file():
-        raise UsageError(f"--resume: there is no checkpoint {path}")
+        raise nothing_to_resume(path)
     checkpoint = load_checkpoint(path)
     advice = "train into another folder, or with what it was made with"
     try:
@@ -168,12 +178,10 @@ def check_resumable(path: Path, config: ExperimentConfig, network: SpikingNetwor
     if differ:
         rest = f"; and {len(differ) - 3} more" if len(differ) > 3 else ""
         raise UsageError(f"--resume: {path} holds another network: {'; '.join(differ[:3])}{rest}; {advice}")
-    samples = len(data.train)
-    if checkpoint["samples"] != samples:
-        raise UsageError(
-            f"--resume: {path} was trained on {checkpoint['samples']} samples, there are {samples} now; {advice}"
-        )
-    if checkpoint.get("data", fingerprint(data)) != fingerprint(data):
+    was, now = checkpoint["samples"], len(data.train)
+    if was != now:
+        raise UsageError(f"--resume: {path} was trained on {was} samples, there are {now} now; {advice}")
+    if checkpoint.get("data", samples) != samples:
         raise UsageError(
             f"--resume: {path} was trained on other samples or labels than data set {data.name} holds now; {advice}"
         )
@@ -226,7 +234,7 @@ def reserved(folder: Path) -> Iterator[Reservation]:
         yield Reservation(None)
         return
     try:
-        opened = os.open(folder, os.O_RDONLY)
+        opened = os.open(os.path.join(folder, "."), os.O_RDONLY)  # fails where nothing in it may be read
     except OSError as error:
         raise UsageError(f"-o: checkpoints go to {folder}: {error.strerror or error}; name another file") from error
     try:

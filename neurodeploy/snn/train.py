@@ -80,8 +80,8 @@ def train(
     loggers = make_loggers(config, folder)
     last = folder / checkpoints.LAST
     try:
-        if resume:
-            checkpoints.check_resumable(last, config, network, data)
+        if resume and not folder.is_dir():
+            raise checkpoints.nothing_to_resume(last)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"-o: checkpoints go to {folder}: {error.strerror or error}; name another file") from error
@@ -96,13 +96,16 @@ def train(
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}, leave=False))
     quietly, threads = _quietly(), _threads(config.train.threads)
     with checkpoints.reserved(folder) as reservation, quietly, threads, memory.kept(), deterministic():
+        samples = checkpoints.fingerprint(data)
+        if resume:  # nobody else replaces what is looked at
+            checkpoints.check_resumable(last, config, network, data, samples)
         trainer = _make_trainer(config.train, [*callbacks, reservation], loggers, progress)
         if trainer.world_size == 1:  # several devices are processes of their own, which computed nothing before
             check_products(trainer.strategy.root_device)
         if not resume:  # those of an earlier training, which stay where this one is refused
             _check_processes(config.train, trainer)
             checkpoints.remove_checkpoints(folder)
-        module = TrainingModule(config, network, data)
+        module = TrainingModule(config, network, data, samples)
         listening = interruption.listening() if trainer.world_size == 1 else nullcontext()
         try:
             with listening:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -12,12 +13,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from neurodeploy.config import DataConfig, ExperimentConfig
 from neurodeploy.data.dataset import DataSet, Split
 from neurodeploy.data.sources import load_data_set
 from neurodeploy.errors import UsageError
+from neurodeploy.snn import checkpoints
 from neurodeploy.snn.checkpoints import BEST, LAST, fingerprint, reserved
 from neurodeploy.snn.train import train
 
@@ -32,7 +35,7 @@ def test_a_second_training_in_the_folder_is_refused_and_removes_nothing(
     train(config, tiny_data, tmp_path, progress=False)
     before = [(tmp_path / name).read_bytes() for name in (BEST, LAST)]
     other = tiny_config(train={"epochs": 1}, seed=1)
-    for resume, asked in ((False, other), (True, config)):
+    for resume, asked in ((False, other), (True, config), (True, other)):
         with reserved(tmp_path), pytest.raises(UsageError, match="another training writes there now"):
             train(asked, tiny_data, tmp_path, resume=resume, progress=False)
     assert [(tmp_path / name).read_bytes() for name in (BEST, LAST)] == before
@@ -132,6 +135,16 @@ def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest
         assert tmp_path.is_dir()
 
 
+def test_a_training_that_has_written_nothing_yet_is_told_as_one(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: DataSet
+) -> None:
+    """Not as a folder in which there is nothing to resume."""
+    with reserved(tmp_path), pytest.raises(UsageError, match="another training writes there now"):
+        train(tiny_config(), tiny_data, tmp_path, resume=True, progress=False)
+    with pytest.raises(UsageError, match=r"--resume: there is no checkpoint .*last\.ckpt"):
+        train(tiny_config(), tiny_data, tmp_path, resume=True, progress=False)
+
+
 @pytest.mark.parametrize("part", ["samples", "labels"])
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_as_many_other_samples_or_labels_are_refused(
@@ -152,3 +165,32 @@ def test_fingerprints_of_encoded_samples_are_of_their_values() -> None:
     direct, rate, again = (load_data_set(DataConfig(encoding=name), 4, 0) for name in ("direct", "rate", "rate"))
     assert fingerprint(direct) == fingerprint(rate) == fingerprint(again)
     assert fingerprint(load_data_set(DataConfig(), 4, 1)) != fingerprint(direct)  # another seed splits otherwise
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 128])
+def test_a_fingerprint_is_the_hash_of_all_values_in_order(count: int, tiny_data: DataSet) -> None:
+    """As one hash of the whole arrays, in whatever order they lie."""
+    rng = np.random.default_rng(0)
+    samples, labels = rng.integers(0, 17, (count, 3, 5), dtype=np.uint8), rng.integers(0, 9, count)
+    digest = hashlib.sha256()
+    for array in (samples, labels, tiny_data.validation.samples, tiny_data.validation.labels):
+        digest.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
+    twice = np.repeat(labels, 2)[::2]
+    for given in (Split(samples, labels), Split(np.asfortranarray(samples), twice)):
+        assert fingerprint(replace(tiny_data, train=given)) == digest.hexdigest()
+
+
+def test_samples_are_hashed_once(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gigabytes of them take seconds."""
+    hashed: list[DataSet] = []
+
+    def counted(data: DataSet) -> str:
+        hashed.append(data)
+        return fingerprint(data)
+
+    monkeypatch.setattr(checkpoints, "fingerprint", counted)
+    for resume in (False, True):
+        train(tiny_config(train={"epochs": 1}), tiny_data, tmp_path, resume=resume, progress=False)
+        assert len(hashed) == 1 + resume
