@@ -153,8 +153,8 @@ def accuracy(
         part = split.take(slice(start, start + batch_size))
         inputs, labels = (np.require(array, requirements="W") for array in (part.inputs, part.labels))  # or torch warns
         values = torch.from_numpy(inputs).to(device).float() * network.input.scale
-        logits = network(values, perturbation=rounding).logits
-        decided = logits.argmax(dim=1) if rounding is None else rounding.decided(logits)
+        output = network(values, perturbation=rounding)
+        decided = output.logits.argmax(dim=1) if rounding is None else rounding.decided(output.per_step)
         correct += int((decided == torch.from_numpy(labels).to(device)).sum())
     network.to(home)
     return correct / len(split)

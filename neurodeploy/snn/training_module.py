@@ -171,8 +171,8 @@ class TrainingModule(pl.LightningModule):
         """Adds up what `on_validation_epoch_end` reports."""
         values, labels = batch
         output = self._network(values, False, self._rounding)
-        logits = output.logits
-        decided = logits.argmax(dim=1) if self._rounding is None else self._rounding.decided(logits)
+        chip = self._rounding
+        decided = output.logits.argmax(dim=1) if chip is None else chip.decided(output.per_step)
         correct = (decided == labels).double().mean()
         if dataloader_idx == 1:
             self._add(f"{_TEST}accuracy", float(correct), len(labels))
