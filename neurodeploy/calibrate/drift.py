@@ -45,9 +45,10 @@ class Drift:
         """
         check_points(points)
         mean = self.accuracy.mean(axis=1)
-        limit = mean[0] - points / 100 + 1e-12  # from 94 of 100 right to 93 is a point, whatever the division rounds
+        # From 94 of 100 right to 93 is a point, whatever the division rounds.
+        limit = min(mean[0], mean[0] - points / 100 + 1e-12)
         for before, after in zip(range(len(mean) - 1), range(1, len(mean)), strict=True):
-            if mean[after] <= limit:
+            if mean[after] <= limit and mean[after] < mean[0]:  # no fall is none of however few points
                 part = (mean[before] - limit) / (mean[before] - mean[after])
                 return float(self.amounts[before] + part * (self.amounts[after] - self.amounts[before]))
         return None

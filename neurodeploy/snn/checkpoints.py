@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ from neurodeploy.snn.spiking_network import SpikingNetwork
 LAST = "last.ckpt"
 BEST = "best.ckpt"
 _PARTS = {"state_dict", "experiment", "history", "samples", "sums", "start", "scales"}
+_HASHED = 64  # samples at a time, of which a copy is made where they do not lie in a row
 PREFIX = "network."  # of the network's parts in a checkpoint
 # What may differ between a training and its resumption: it changes no number, or says which of them to take in the end.
 _WITHOUT_EFFECT = frozenset(
@@ -129,19 +132,28 @@ def fingerprint(data: DataSet) -> str:
         samples = split.values if isinstance(split, EncodedSplit) else split.samples
         for array in (samples, split.labels):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+            for first in range(0, len(array), _HASHED):
+                digest.update(np.ascontiguousarray(array[first : first + _HASHED]).data)
     return digest.hexdigest()
 
 
-def check_resumable(path: Path, config: ExperimentConfig, network: SpikingNetwork, data: DataSet) -> None:
+def nothing_to_resume(path: Path) -> UsageError:
+    """The error where there is no checkpoint."""
+    return UsageError(f"--resume: there is no checkpoint {path}")
+
+
+def check_resumable(path: Path, config: ExperimentConfig, network: SpikingNetwork, data: DataSet, samples: str) -> None:
     """Whether the training that a checkpoint is of can go on.
+
+    Args:
+        samples: `fingerprint(data)`.
 
     Raises:
         UsageError: naming the entries of the configuration that changed, the tensors of another shape, or the other
             number of training samples; or where the samples are others.
     """
     if not path.is_file():
-        raise UsageError(f"--resume: there is no checkpoint {path}")
+        raise nothing_to_resume(path)
     checkpoint = load_checkpoint(path)
     advice = "train into another folder, or with what it was made with"
     try:
@@ -166,30 +178,65 @@ def check_resumable(path: Path, config: ExperimentConfig, network: SpikingNetwor
     if differ:
         rest = f"; and {len(differ) - 3} more" if len(differ) > 3 else ""
         raise UsageError(f"--resume: {path} holds another network: {'; '.join(differ[:3])}{rest}; {advice}")
-    samples = len(data.train)
-    if checkpoint["samples"] != samples:
-        raise UsageError(
-            f"--resume: {path} was trained on {checkpoint['samples']} samples, there are {samples} now; {advice}"
-        )
-    if checkpoint.get("data", fingerprint(data)) != fingerprint(data):
+    was, now = checkpoint["samples"], len(data.train)
+    if was != now:
+        raise UsageError(f"--resume: {path} was trained on {was} samples, there are {now} now; {advice}")
+    if checkpoint.get("data", samples) != samples:
         raise UsageError(
             f"--resume: {path} was trained on other samples or labels than data set {data.name} holds now; {advice}"
         )
 
 
+class Reservation(pl.Callback):
+    """Takes the processes of several devices into `reserved`, by being handed to them with the trainer.
+
+    The lock belongs to the open folder (flock(2)), which they hold open as well: it is free when the last of them has
+    ended. They end with the process that started them, whose signals do not reach them.
+
+    Attributes:
+        opened: the folder's file descriptor; None where the system has no such locks.
+    """
+
+    def __init__(self, opened: int | None) -> None:
+        self.opened = opened
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.opened is None:
+            return {"opened": None}
+        from multiprocessing.reduction import DupFd  # not on Windows
+
+        return {"opened": DupFd(self.opened)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.opened = None if state["opened"] is None else state["opened"].detach()
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """At once, as a kill does: in order, each device would wait for what another has yet to send."""
+    while (parent := multiprocessing.parent_process()) is None:  # a process knows it only once all was handed to it
+        time.sleep(0.1)
+    parent.join()
+    os._exit(1)
+
+
 @contextmanager
-def reserved(folder: Path) -> Iterator[None]:
-    """Keeps other trainings out of a folder meanwhile; the system ends that with the process, however it ends.
+def reserved(folder: Path) -> Iterator[Reservation]:
+    """Keeps other trainings out of a folder meanwhile; the system ends that with the processes, however they end.
 
     Raises:
-        UsageError: where another training is in it: each would take what the other wrote last for its own.
+        UsageError: where another training is in it: each would take what the other wrote last for its own; or where the
+            folder cannot be opened.
     """
     try:
         import fcntl
     except ImportError:  # no such locks here, as on Windows
-        yield
+        yield Reservation(None)
         return
-    opened = os.open(folder, os.O_RDONLY)
+    try:
+        opened = os.open(os.path.join(folder, "."), os.O_RDONLY)  # fails where nothing in it may be read
+    except OSError as error:
+        raise UsageError(f"-o: checkpoints go to {folder}: {error.strerror or error}; name another file") from error
     try:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -199,7 +246,7 @@ def reserved(folder: Path) -> Iterator[None]:
             ) from error
         except OSError as error:  # a file system without locks
             warnings.warn(f"{folder}: not locked ({error.strerror}); start no second training there", stacklevel=2)
-        yield
+        yield Reservation(opened)
     finally:
         os.close(opened)
 

@@ -165,16 +165,19 @@ class FakeQuant(Unperturbed):
             return value
         return _straight_through(value, value * factor)
 
-    def decided(self, logits: torch.Tensor) -> torch.Tensor:
-        """(B,): the class that the chip decides on, from logits (B, classes); of equal sums of voltages the first.
+    def decided(self, per_step: torch.Tensor) -> torch.Tensor:
+        """(B,): the class that the chip decides on, from the readout (T, B, classes); of equal sums the first.
 
-        Single precision takes potentials a little off the chip's grid, and with that equal ones apart.
+        Single precision takes potentials a little off the chip's grid, and with that equal sums apart; each potential
+        is put back on it before they are added up. That is the chip's sum as long as none is half a unit off: by
+        measurement up to 0.3 units at 25 steps and potentials of 8e5 units, 0.5 at 50 steps and 1.6e6, where one sum in
+        a thousand differs by a few units.
         """
         last = self.program.layers[-1]
         if last.fires or not isinstance(last.neurons, FixedPointNeurons):
-            return logits.argmax(dim=1)
-        sums: torch.Tensor = logits.double() * (self.program.steps * _UNIT / last.scale)
-        return sums.round_().argmax(dim=1)
+            return per_step.mean(dim=0).argmax(dim=1)
+        units: torch.Tensor = per_step.double() * (_UNIT / last.scale)
+        return units.round_().sum(dim=0).argmax(dim=1)
 
     def _unweighted(self, source: str) -> bool:
         while source != INPUT and not isinstance(self._network.layers[source], LIFNeurons):

@@ -90,11 +90,11 @@ def save_model(model: Model, path: Path) -> None:
     """Writes the file under another name first, so that a kill leaves the one before it whole.
 
     Raises:
-        NeurodeployError: metrics that no model file may hold (numbers that are not finite, say), or a failed write.
+        NeurodeployError: metrics or a history that no model file may hold (tensors, say), or a failed write.
     """
     source = model.network.input
     try:
-        metrics = _plain(model.metrics, "metrics")
+        metrics, history = _plain(model.metrics, "metrics"), _plain(model.history, "history", finite=False)
     except ValueError as error:
         raise NeurodeployError(f"{path}: not written: {error}") from error
     content = {
@@ -105,7 +105,7 @@ def save_model(model: Model, path: Path) -> None:
         "classes": model.classes,
         **_encode_network(model.network),
         "metrics": metrics,
-        "history": model.history,
+        "history": history,
         **({} if model.scales is None else {"scales": encode_scales(model.scales)}),
         "temporal": model.calibration.temporal,
         "samples": {
@@ -229,22 +229,32 @@ def _decode(content: dict[str, Any]) -> Model:
         config,
         classes,
         _plain(dict(content["metrics"]), "metrics"),
-        [dict(row) for row in content["history"]],
+        _plain([dict(row) for row in content["history"]], "history", finite=False),
         Split(samples["calibration"].astype(np.uint8), labels["calibration"].astype(np.int64), temporal),
         Split(samples["golden"].astype(np.uint8), labels["golden"].astype(np.int64), temporal),
         decode_scales(content["scales"], network) if "scales" in content else None,
     )
 
 
-def _plain(value: Any, name: str) -> Any:
-    """Values as JSON has them; raises ValueError for others, and for numbers that are not finite."""
+def _plain(value: Any, name: str, finite: bool = True) -> Any:
+    """Values as JSON has them; raises ValueError for others, and for numbers that are not finite.
+
+    NumPy's float64 and str_ are floats and texts to Python, but objects of their own in a file.
+
+    Args:
+        finite: False for a history, which keeps an epoch whose validation loss overflowed.
+    """
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: _plain(inner, f"{name}.{key}") for key, inner in value.items()}
+        return {str(key): _plain(inner, f"{name}.{key}", finite) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner, name) for inner in value]
-    if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return [_plain(inner, name, finite) for inner in value]
+    if value is None or isinstance(value, bool):
         return value
-    raise ValueError(f"{name}={str(value)[:80]}: texts and finite numbers are expected")
+    if isinstance(value, float) and (math.isfinite(value) or not finite):
+        return float(value)
+    if isinstance(value, str | int):
+        return str(value) if isinstance(value, str) else int(value)
+    raise ValueError(f"{name}={str(value)[:80]}: texts and {'finite ' * finite}numbers are expected")
 
 
 def _encode_network(network: SpikingNetwork | Network) -> dict[str, Any]:

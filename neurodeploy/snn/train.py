@@ -80,8 +80,8 @@ def train(
     loggers = make_loggers(config, folder)
     last = folder / checkpoints.LAST
     try:
-        if resume:
-            checkpoints.check_resumable(last, config, network, data)
+        if resume and not folder.is_dir():
+            raise checkpoints.nothing_to_resume(last)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"-o: checkpoints go to {folder}: {error.strerror or error}; name another file") from error
@@ -94,14 +94,18 @@ def train(
     ]
     if progress:
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}, leave=False))
-    with checkpoints.reserved(folder), _quietly(), _threads(config.train.threads), memory.kept(), deterministic():
-        trainer = _make_trainer(config.train, callbacks, loggers, progress)
+    quietly, threads = _quietly(), _threads(config.train.threads)
+    with checkpoints.reserved(folder) as reservation, quietly, threads, memory.kept(), deterministic():
+        samples = checkpoints.fingerprint(data)
+        if resume:  # nobody else replaces what is looked at
+            checkpoints.check_resumable(last, config, network, data, samples)
+        trainer = _make_trainer(config.train, [*callbacks, reservation], loggers, progress)
         if trainer.world_size == 1:  # several devices are processes of their own, which computed nothing before
             check_products(trainer.strategy.root_device)
         if not resume:  # those of an earlier training, which stay where this one is refused
             _check_processes(config.train, trainer)
             checkpoints.remove_checkpoints(folder)
-        module = TrainingModule(config, network, data)
+        module = TrainingModule(config, network, data, samples)
         listening = interruption.listening() if trainer.world_size == 1 else nullcontext()
         try:
             with listening:
@@ -149,8 +153,8 @@ def accuracy(
         part = split.take(slice(start, start + batch_size))
         inputs, labels = (np.require(array, requirements="W") for array in (part.inputs, part.labels))  # or torch warns
         values = torch.from_numpy(inputs).to(device).float() * network.input.scale
-        logits = network(values, perturbation=rounding).logits
-        decided = logits.argmax(dim=1) if rounding is None else rounding.decided(logits)
+        output = network(values, perturbation=rounding)
+        decided = output.logits.argmax(dim=1) if rounding is None else rounding.decided(output.per_step)
         correct += int((decided == torch.from_numpy(labels).to(device)).sum())
     network.to(home)
     return correct / len(split)

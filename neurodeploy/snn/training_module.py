@@ -19,7 +19,6 @@ from neurodeploy.data.dataset import DataSet
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models import chip as find_chip
 from neurodeploy.snn.adversarial import adversarial_weights
-from neurodeploy.snn.checkpoints import fingerprint
 from neurodeploy.snn.chip_noise import make_perturbation
 from neurodeploy.snn.fake_quant import FakeQuant
 from neurodeploy.snn.losses import Losses, classification_loss, records, training_losses
@@ -84,18 +83,21 @@ class TrainingModule(pl.LightningModule):
     Random numbers of a batch (dropout, noise) are drawn from (seed, epoch, batch, device) alone, and so are its samples
     (`data.batches`): nothing has to be remembered of them when training goes on after a break.
 
+    Args:
+        samples: `checkpoints.fingerprint(data)`, which goes into every checkpoint.
+
     Attributes:
         history: one row per epoch: losses, accuracies, rate.*, gamma.*, threshold.* and decay.* of every layer.
         scaled_on: integer inputs on which the scales of `noise.quantize` are chosen; None without it.
     """
 
-    def __init__(self, config: ExperimentConfig, network: SpikingNetwork, data: DataSet) -> None:
+    def __init__(self, config: ExperimentConfig, network: SpikingNetwork, data: DataSet, samples: str) -> None:
         super().__init__()
         self.network, self.config, self.data = network, config, data
         self.history: list[dict[str, float]] = []
         self._sums: dict[str, float] = {}
         self._start = 0
-        self._fingerprint = fingerprint(data)
+        self._fingerprint = samples
         self._learning_rate = 0.0
         self._seconds_before, self._clock = 0.0, time.perf_counter()
         self.scaled_on = data.train.take(slice(_SCALED_ON)).inputs if config.noise.quantize else None
@@ -169,8 +171,8 @@ class TrainingModule(pl.LightningModule):
         """Adds up what `on_validation_epoch_end` reports."""
         values, labels = batch
         output = self._network(values, False, self._rounding)
-        logits = output.logits
-        decided = logits.argmax(dim=1) if self._rounding is None else self._rounding.decided(logits)
+        chip = self._rounding
+        decided = output.logits.argmax(dim=1) if chip is None else chip.decided(output.per_step)
         correct = (decided == labels).double().mean()
         if dataloader_idx == 1:
             self._add(f"{_TEST}accuracy", float(correct), len(labels))

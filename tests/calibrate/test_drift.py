@@ -89,5 +89,9 @@ def test_a_fall_that_is_none_is_refused(points: float) -> None:
     flat = Drift("temperature", (0.0, -10.0), np.full((2, 1), 0.9))
     with pytest.raises(UsageError, match="above 0 and at most 100"):
         flat.lasts(points)
-    assert flat.lasts(0.01) is None
+    for points in (0.01, 1e-10, 1e-11, 5e-324):  # less than rounding takes, too
+        assert flat.lasts(points) is None
+    falls = Drift("age", (0.0, 10.0, 20.0), np.array([[0.5], [0.5], [0.25]]))
+    for points in (1e-10, 1e-11, 5e-324):
+        assert falls.lasts(points) == pytest.approx(10.0)
     assert flat.lasts(100.0) is None

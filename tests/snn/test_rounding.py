@@ -259,19 +259,40 @@ def test_training_with_all_noises_learns() -> None:
 def test_equal_sums_of_voltages_are_the_first_class_as_on_the_chip(off: float) -> None:
     net = network()
     rounded = fake(net, 0, 0)
-    unit = rounded.program.layers[-1].scale / (64 * rounded.program.steps)  # of a sum of voltages, as a mean over steps
+    unit = rounded.program.layers[-1].scale / 64
     sums = torch.tensor([[5760, 320, 5760], [5760, 5761, 320], [5761, 5760, 320]], dtype=torch.float64)
-    assert rounded.decided(sums * unit + torch.tensor([0, 0, off])).tolist() == [0, 1, 0]
+    voltages = torch.stack([sums - 1000, torch.full_like(sums, 1400), torch.full_like(sums, -400)])
+    assert rounded.decided(voltages * unit + torch.tensor([0, 0, off])).tolist() == [0, 1, 0]
     with torch.no_grad():
-        logits = net.eval()(torch.from_numpy(INPUTS).float() / 15, perturbation=rounded).logits
+        output = net.eval()(torch.from_numpy(INPUTS).float() / 15, perturbation=rounded)
     expected = reference.run(rounded.program, INPUTS)
-    np.testing.assert_array_equal(torch.round(logits.double() / unit).numpy(), expected.readout)
-    np.testing.assert_array_equal(rounded.decided(logits).numpy(), expected.decisions)
+    means = unit / rounded.program.steps
+    np.testing.assert_array_equal(torch.round(output.logits.double() / means).numpy(), expected.readout)
+    np.testing.assert_array_equal(rounded.decided(output.per_step).numpy(), expected.decisions)
     assert len(set(expected.decisions)) > 1
+
+
+def test_sums_of_many_steps_are_those_of_the_chip() -> None:
+    """Each readout against the chip's own sum, as the class before it and the class behind it: equal both times."""
+    net = network(steps=25, decay=0.95)
+    rounded = fake(net, 0, 0)
+    with torch.no_grad():
+        output = net.eval()(torch.from_numpy(INPUTS).float() / 15, perturbation=rounded)
+    unit, sums = rounded.program.layers[-1].scale / 64, reference.run(rounded.program, INPUTS).readout
+    means = torch.round(output.logits.double() * 25 / unit).numpy()
+    assert (means != sums).any()  # which single precision keeps no count of
+    here, there = output.per_step.double().flatten(1), torch.zeros(25, sums.size, dtype=torch.float64)
+    there[0] = torch.from_numpy(sums.astype(np.float64)).flatten() * unit
+    assert not rounded.decided(torch.stack([here, there], dim=2)).any()
+    assert not rounded.decided(torch.stack([there, here], dim=2)).any()
+    there[0] += unit
+    assert rounded.decided(torch.stack([here, there], dim=2)).all()
 
 
 @pytest.mark.parametrize(("chip", "readout"), [("mixed-signal", "membrane"), ("loihi2", "spike_count")])
 def test_other_readouts_are_decided_as_they_are(chip: str, readout: str) -> None:
     net = network(readout=readout)
     rounded = FakeQuant(net.eval(), choose_scales(net, hw_models.chip(chip), INPUTS))
-    assert rounded.decided(torch.tensor([[0.1, 0.1 + 1e-7, 0.0], [0.5, 0.5, 0.75]])).tolist() == [1, 2]
+    means = torch.tensor([[0.1, 0.1 + 1e-7, 0.0], [0.5, 0.5, 0.75]])
+    for per_step in (means[None], torch.stack([means - 0.25, means + 0.25])):
+        assert rounded.decided(per_step).tolist() == [1, 2]

@@ -196,6 +196,7 @@ TAMPERED: dict[str, tuple[Tamper, str]] = {
     "metrics of the wrong type": (put("metrics", value=5), "not iterable"),
     "history of the wrong type": (put("history", value=5), "not iterable"),
     "history of numbers": (put("history", value=[5]), "not iterable"),
+    "history of tensors": (put("history", value=[{"loss": torch.zeros(1)}]), "history.loss=.*: texts and numbers are"),
     "samples missing": (lambda content: content["samples"].pop("golden"), "'golden'"),
     "samples of floats": (put("samples", "golden", value=torch.zeros(32, 1, 8, 8)), "samples of type float32"),
     "samples past the input's bits": (

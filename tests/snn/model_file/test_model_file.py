@@ -113,6 +113,30 @@ def test_a_target_that_is_a_folder_is_an_error(model: Model, tmp_path: Path) -> 
     assert os.listdir(tmp_path) == ["model.pt"]
 
 
+def test_numbers_and_texts_of_numpy_are_written_as_plain_ones(model: Model, path: Path) -> None:
+    """Or the file, which took the place of a good one, would be refused: it held NumPy's objects."""
+    given = {
+        np.str_("chip"): np.str_("loihi2"),
+        "share": np.float64(0.1),
+        "of": [np.float64(2.0)],
+        "right": True,
+        "n": 3,
+    }
+    history = [{"epoch": 1, np.str_("validation_loss"): np.float64("inf")}, {"epoch": np.float64(2.0)}]
+    save_model(replace(model, metrics=given, history=history), path)
+    got = load_model(path)
+    assert repr(got.metrics) == "{'chip': 'loihi2', 'share': 0.1, 'of': [2.0], 'right': True, 'n': 3}"
+    assert repr(got.history) == "[{'epoch': 1, 'validation_loss': inf}, {'epoch': 2.0}]"
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), torch.zeros(1)])
+def test_a_history_that_could_not_be_read_back_is_not_written(value: Any, model: Model, path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(NeurodeployError, match=r"not written: history\.loss=.*: texts and numbers are expected"):
+        save_model(replace(model, history=[{"loss": value}]), path)
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("-inf"), np.float32(0.5), torch.zeros(1)])
 def test_metrics_that_could_not_be_read_back_are_not_written(value: Any, model: Model, path: Path) -> None:
     before = path.read_bytes()
