@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def matching_test(
 
     Of the data set that it was trained on, by name or as the same `.npz`, they come with the same bits, encoding,
     classes and frames. Others come with the network's bits, or encoded as those were, and as many of their classes as
-    were trained on; all else is as suits that set.
+    were trained on; all else is as suits that set. A `.npz` for a network with a scale that no image has (digits' 1/16)
+    holds the network's own integers, where these fit its bits.
 
     Args:
         trained: what the network was trained with.
@@ -51,6 +53,15 @@ def matching_test(
         changes = _as_trained(data, trained.data, source)
         if changes:
             data = load_data_set(plain.model_copy(update=changes), steps, trained.seed)
+        if _own_integers(name, data, trained.data, source):
+            data = load_data_set(plain.model_copy(update={**changes, "bits": 8}), steps, trained.seed)
+            most, allowed = int(data.test.samples.max(initial=0)), 2**source.bits - 1
+            if most > allowed:
+                raise UsageError(
+                    f"--data {name}: integers of 0 to {most}; of a scale of {source.scale:.9g}, which no images have, "
+                    f"the network takes its own integers, 0 to {allowed}, or the data set {trained.data.name}"
+                )
+            data = replace(data, input=replace(data.input, bits=source.bits, scale=source.scale))
     shape, wanted = data.input.shape, source.shape
     if shape != wanted and not (channels and math.prod(shape) == math.prod(wanted)):
         raise UsageError(f"--data {name}: samples of shape {shape}, the network takes {wanted}")
@@ -96,6 +107,12 @@ def _same(trained: DataConfig, name: str, root: str | None) -> bool:
         return False
     there, here = find_npz(trained.name, trained.root), find_npz(name, root)
     return there is not None and here is not None and there.samefile(here)
+
+
+def _own_integers(name: str, data: DataSet, trained: DataConfig, source: Input) -> bool:
+    """Whether a `.npz` can only hold the network's own integers: no file of images has a scale like digits' 1/16."""
+    plain = Path(name).suffix == ".npz" and not data.test.temporal and trained.encoding == "direct"
+    return plain and not same_scale(source.scale, 1.0) and not same_scale(source.scale, 1 / (2**source.bits - 1))
 
 
 def _as_trained(data: DataSet, trained: DataConfig, source: Input) -> Mapping[str, Any]:

@@ -200,6 +200,12 @@ class Reservation(pl.Callback):
     def __init__(self, opened: int | None) -> None:
         self.opened = opened
 
+    def __copy__(self) -> Reservation:
+        return self  # in this process one is enough, and a second descriptor would outlast `reserved`
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Reservation:
+        return self
+
     def __getstate__(self) -> dict[str, Any]:
         if self.opened is None:
             return {"opened": None}

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from neurodeploy.errors import UsageError
-from neurodeploy.sweep.bootstrap import components, drawn, shown_by, unseen
+from neurodeploy.sweep.bootstrap import CONFIDENCE, components, drawn, shown_by, unseen
 from neurodeploy.sweep.executor import Executor
 from neurodeploy.sweep.plan import Point
 from neurodeploy.sweep.run import TRIMMED_AT_ONCE, Plan, Progress, measure, points_of
@@ -25,7 +26,7 @@ class Reached:
         half: half the width of the interval, a fraction; narrow: whether that is enough.
         drawn: the same for samples of the kinds that were drawn, without what others may do (`bootstrap.unseen`).
         fixed: the part of `drawn` that is of the samples; the rest falls with the chips.
-        floor: what the test samples alone leave of `half`, however many chips join up to the `most` that are allowed.
+        floor: what the test samples alone surely leave of `half`, however many chips join up to the `most` allowed.
     """
 
     point: Point
@@ -93,22 +94,27 @@ def judge(point: Point, correct: NDArray[np.bool_], half: float, most: int, inte
     width = own = (found.ci_high - found.ci_low) / 2
     fixed = floor = 0.0
     if interval == "two-level" and min(correct.shape) > 1:
-        parts, (low, high) = components(correct), drawn(correct)
+        (n, m), parts, (low, high) = correct.shape, components(correct), drawn(correct)
         own = (high - low) / 2
-        fixed = own * float(np.sqrt(parts.samples / parts.total)) if parts.total > 0 else 0.0
+        # Few chips tell little of the samples' part: of it no more than MS_B / F, at F's 97.5 % point, is sure.
+        limit = stats.f.ppf((1 + CONFIDENCE) / 2, m - 1, (n - 1) * (m - 1))
+        least = max(0.0, (parts.samples + parts.rest) / limit - parts.rest)
+        if parts.total > 0:
+            fixed, sure = (own * float(np.sqrt(part / parts.total)) for part in (parts.samples, least))
+            floor = sure
         # Both ends reach at least the unseen share of their distance to 0 and to 1.
-        floor = max(fixed, unseen(correct.shape[1], shown_by(correct, most)) / 2)
+        floor = max(floor, unseen(m, shown_by(correct, most)) / 2)
     return Reached(point, len(correct), most, width, own, fixed, floor, width <= half)
 
 
 def more(found: Reached, half: float) -> int:
     """Chips for which drawn² = fixed² + rest² / chips would be half²; rounded up to whole blocks.
 
-    Twice as many as before at most, and where V is narrow enough already: how many samples it is known from shows
-    itself slowly.
+    Twice as many as before at most, and where that has no answer: V is narrow enough already, and how many samples it
+    is known from shows itself slowly; or the samples' part looks too wide, which few chips cannot tell.
     """
     needed = 2.0 * found.chips
-    if found.drawn > half:
+    if found.drawn > half > found.fixed:
         needed = (found.drawn**2 - found.fixed**2) * found.chips / (half**2 - found.fixed**2)
     grown = min(max(needed, found.chips + 1), 2 * found.chips)
     return int(np.ceil(grown / TRIMMED_AT_ONCE) * TRIMMED_AT_ONCE)

@@ -112,7 +112,7 @@ def test_what_means_something_else_is_refused_with_both_sides(images: Any, tmp_p
             5,
             1 / 16,
             5,
-            "integers of 5 bits with scale 0.0322580645, the network takes 5 bits with scale 0",
+            "other.npz: integers of 0 to 255; of a scale of 0.0625, which no images have, the network takes its own",
         ),
         ("mine.npz", 8, 1 / 255 * (1 + 3e-6), 5, "of 8 bits with scale 0.00392156863, the network takes 8 bits with"),
         ("mine.npz", 7, 1 / 255, 5, "8 bits with scale 0.00392156863, the network takes 7 bits with scale 0.0039"),
@@ -146,3 +146,23 @@ def test_a_file_that_is_not_there_is_named(images: Any) -> None:
     with pytest.raises(UsageError, match=r"data\.name=no\.npz: there is no such file"):
         taken(trained("mine.npz"), "no.npz", 8, 1 / 255)
     assert len(taken(trained("gone.npz"), "mine.npz", 8, 1 / 255)) == 10
+
+
+@pytest.mark.parametrize(("most", "allowed"), [(16, True), (31, True), (32, False), (255, False)])
+def test_a_file_may_hold_the_integers_of_a_network_whose_scale_no_image_has(
+    tmp_path: Path, most: int, allowed: bool
+) -> None:
+    """Digits: 5 bits of scale 1/16, of which 17 to 31 do not occur."""
+    values = np.random.default_rng(0).integers(0, most + 1, (20, 1, 8, 8)).astype(np.uint8)
+    values[0, 0, 0, 0] = most
+    parts = {f"{part}_samples": values for part in ("train", "test")} | {
+        f"{part}_labels": LABELS for part in ("train", "test")
+    }
+    np.savez(tmp_path / "own.npz", **parts)
+    if allowed:
+        np.testing.assert_array_equal(taken(trained("digits"), tmp_path / "own.npz", 5, 1 / 16, 10).samples, values)
+        return
+    with pytest.raises(
+        UsageError, match=rf"own\.npz: integers of 0 to {most}; of a scale of 0\.0625.* 0 to 31, or the"
+    ):
+        taken(trained("digits"), tmp_path / "own.npz", 5, 1 / 16, 10)

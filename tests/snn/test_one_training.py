@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import signal
@@ -122,6 +123,14 @@ def test_a_folder_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: py
     with pytest.raises(UsageError) as caught, reserved(tmp_path):
         pass
     assert str(caught.value) == f"-o: checkpoints go to {tmp_path}: Permission denied; name another file"
+
+
+def test_a_copy_does_not_keep_the_folder(tmp_path: Path) -> None:
+    with reserved(tmp_path) as reservation:
+        copies = [copy.copy(reservation), copy.deepcopy([reservation])]
+        assert copies == [reservation, [reservation]]
+    with reserved(tmp_path):
+        assert copies[0].opened is not None
 
 
 def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

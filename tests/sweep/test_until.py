@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
 from neurodeploy.errors import UsageError
 from neurodeploy.hw_models.noise import NoiseModel
@@ -109,6 +110,13 @@ def test_samples_that_are_missed_alike_are_known_with_enough_chips() -> None:
         assert 80 <= found.chips <= 1000
 
 
+def test_few_chips_do_not_give_up_what_more_can_reach() -> None:
+    """All samples alike, missed by half of the chips: ten chips may make samples look as if they differed."""
+    for seed in range(12):
+        found = added(np.full(300, 0.5), 0.0025, 1000, seed)
+        assert found.narrow, found.in_words(0.0025)
+
+
 def test_the_parts_of_an_interval() -> None:
     """What V says falls with the chips but for the samples' part; where it is narrow enough, chips are doubled."""
     rng = np.random.default_rng(0)
@@ -122,6 +130,20 @@ def test_the_parts_of_an_interval() -> None:
     assert needed <= more(found, half) < needed + 10 or more(found, half) == 40
     assert more(found, found.drawn) == 40
     assert more(found, 0.999 * found.drawn) == 30  # one more than there are, in whole blocks
+
+
+def test_what_is_sure_of_the_samples_part() -> None:
+    """By loops: MS_B over the 97.5 % point of F with 19 and 9 * 19 degrees of freedom, less the rest."""
+    rng = np.random.default_rng(1)
+    correct = 0.8 + rng.normal(0, 1, (1, 20)) + rng.normal(size=(10, 20)) > 0
+    x = correct.astype(float)
+    column, row, grand = x.mean(axis=0), x.mean(axis=1), x.mean()
+    ms_b = 10 * sum((column - grand) ** 2) / 19
+    ms_e = sum((x[i, j] - row[i] - column[j] + grand) ** 2 for i in range(10) for j in range(20)) / (9 * 19)
+    least = (ms_b / stats.f.ppf(0.975, 19, 9 * 19) - ms_e) / (10 * 20)
+    found = judge(Point(NoiseModel(mismatch=0.1)), correct, 0.01, 10, "two-level")
+    assert found.floor == pytest.approx(found.drawn * np.sqrt(least / components(x).total))
+    assert 0 < found.floor < found.fixed
 
 
 def test_what_is_said_where_the_most_chips_are_reached() -> None:
