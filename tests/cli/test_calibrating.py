@@ -86,7 +86,7 @@ def test_a_profile_runs_on_the_classes_that_were_trained_on(
     for extra in ((), ("--profile", profile)):
         outcome = run("run", tmp_path / "out", "--data", tmp_path / "mine.npz", *extra)
         assert (outcome.code, outcome.out) == (2, "")
-        assert "5 bits with scale 0.0322580645, the network takes 5 bits with scale 0.0625; name" in outcome.err
+        assert "integers of 0 to 255; of a scale of 0.0625, which no images have, the network takes" in outcome.err
 
 
 def test_a_run_says_what_noise_of_the_chip_it_leaves_out(
