@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import signal
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -191,7 +189,7 @@ class Reservation(pl.Callback):
     """Takes the processes of several devices into `reserved`, by being handed to them with the trainer.
 
     The lock belongs to the open folder (flock(2)), which they hold open as well: it is free when the last of them has
-    ended. They end with the process that started them, whose signals do not reach them.
+    ended, also where the process that started them was killed and they were not.
 
     Attributes:
         opened: the folder's file descriptor; None where the system has no such locks.
@@ -215,15 +213,6 @@ class Reservation(pl.Callback):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.opened = None if state["opened"] is None else state["opened"].detach()
-        threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """At once, as a kill does: in order, each device would wait for what another has yet to send."""
-    while (parent := multiprocessing.parent_process()) is None:  # a process knows it only once all was handed to it
-        time.sleep(0.1)
-    parent.join()
-    os._exit(1)
 
 
 @contextmanager
