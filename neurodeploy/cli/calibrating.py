@@ -107,6 +107,7 @@ def calibrate(
     from neurodeploy.sweep.plan import parse_noise
     from neurodeploy.sweep.run import calibrate as run_calibration
     from neurodeploy.sweep.store import Store, records
+    from neurodeploy.sweep.tables import distinct
     from neurodeploy.sweep.work import check_calibratable
 
     if ray is None:  # else the device is one of the cluster's
@@ -167,11 +168,15 @@ def calibrate(
                 run_calibration(study, axes, store, progress, executor)
         table = store.calibration_rows()
     keys = ["network", "chip", "noise", "fixed", "level", "ladder"]
-    rows = records(table.drop(columns=["cell", "chip_id"]).groupby(keys, as_index=False).mean())
+    parts = table.drop(columns=["cell", "chip_id"]).groupby(keys, as_index=False)
+    means = parts.mean(numeric_only=True).merge(parts["left_out"].agg(distinct), on=keys)
+    rows = records(means)
     if as_json:
         print_json(rows)
     else:
-        print_table(_short(rows))
+        print_table(_short([{name: value for name, value in row.items() if name != "left_out"} for row in rows]))
+        for chip, reason in dict.fromkeys((row["chip"], row["left_out"]) for row in rows if row["left_out"]):
+            say(f"{chip}: left out: {reason}")
         again = typed | dict.fromkeys((*given, "--level", "--output")) | {"--calibrated": level, "-o": output}
         words = shlex.join([*map(str, models), *as_typed(again)])
         say(f"{output}: settings stored; next: neurodeploy sweep {words}")

@@ -18,6 +18,7 @@ from neurodeploy.report.imported import imported_runs
 from neurodeploy.report.sensitivity import sensitivity_table
 from neurodeploy.snn.model_file import Model, load_model
 from neurodeploy.sweep.store import open_existing
+from neurodeploy.sweep.tables import distinct
 
 SUMMARY = "summary.json"
 
@@ -98,6 +99,7 @@ def _study(path: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         selection_before=("selection_before", "mean"),
         selection_after=("selection_after", "mean"),
         kept=("kept", "sum"),
+        left_out=("left_out", distinct),
     )
     calibration["recovered"] = [recovered(chips, *key) for key in calibration[keys].itertuples(index=False)]
     return chips, curves, calibration

@@ -103,7 +103,8 @@ def curve_table(data: ReportData) -> Table:
 
 
 def calibration_table(data: ReportData) -> Table:
-    """What calibration brought back."""
+    """What calibration brought back, and which levels were refused for want of a knob."""
+    left_out = any(row.get("left_out") for row in _rows(data.calibration))
     rows = tuple(
         (
             str(row["chip"]),
@@ -115,12 +116,14 @@ def calibration_table(data: ReportData) -> Table:
             number(row["kept"]),
             number(row["chip_runs"]),
             number(row["samples"]),
+            *([row["left_out"] or ABSENT] if left_out else []),
         )
         for row in _rows(data.calibration)
     )
     columns = ("chip", "noise", "level", "recovered", "right on selection before", "after", "chips that kept it")
+    columns_behind = ("runs per chip", "samples per chip", *(["levels left out"] if left_out else []))
     caption = "Calibration: share of the test accuracy lost since level 0 of its curve that came back, and what it cost"
-    return Table(caption, (*columns, "runs per chip", "samples per chip"), rows, 2)
+    return Table(caption, (*columns, *columns_behind), rows, 2)
 
 
 def _recovered(curves: pd.DataFrame, row: Mapping[str, Any]) -> str:

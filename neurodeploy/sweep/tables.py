@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -128,13 +128,33 @@ def cells(connection: sqlite3.Connection) -> pd.DataFrame:
 
 
 def calibrations(connection: sqlite3.Connection) -> pd.DataFrame:
-    """One row per calibrated chip and place, without its codes."""
+    """One row per calibrated chip and place, without its codes; `left_out` says which levels could not be climbed."""
     query = (
         "SELECT cell, network, chip, noise, fixed, level, ladder, chip_id, selection_before, selection_after, kept, "
-        "chip_runs, samples, written FROM calibration JOIN cell USING (cell) JOIN place USING (cell) "
+        "chip_runs, samples, written, detail FROM calibration JOIN cell USING (cell) JOIN place USING (cell) "
         "ORDER BY network, chip, noise, fixed, level, ladder, chip_id"
     )
-    return pd.read_sql_query(query, connection)
+    rows = pd.read_sql_query(query, connection)
+    rows["left_out"] = [left_out(detail) for detail in rows.pop("detail")]
+    return rows
+
+
+def distinct(texts: Iterable[str]) -> str:
+    """Every text once, without empty ones."""
+    return "; ".join(dict.fromkeys(text for text in texts if text))
+
+
+def left_out(detail: str) -> str:
+    """Levels of a chip's calibration that were refused, each with the reason; "" where all could be climbed.
+
+    Raises:
+        sqlite3.DatabaseError: for details that are none of ours.
+    """
+    try:
+        steps = [(step["level"], step["name"], step["refused"]) for step in json.loads(detail)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise sqlite3.DatabaseError("the details of a calibration are damaged") from error
+    return "; ".join(f"level {level} ({name}): {refused}" for level, name, refused in steps if refused)
 
 
 def curves_index(connection: sqlite3.Connection) -> pd.DataFrame:

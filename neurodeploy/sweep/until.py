@@ -48,6 +48,10 @@ class Reached:
                 f"{reached}; the test samples alone leave ±{100 * self.floor:.2f} even with {self.most} chips: take "
                 "more --samples, or --interval chips"
             )
+        if self.fixed >= half:
+            return (
+                f"{reached}, most of it of the test samples: take more --samples, or a larger --most-chips to be sure"
+            )
         if self.drawn <= half:
             return (
                 f"{reached}, ±{100 * self.drawn:.2f} without the kinds of samples that so few may lack: take more "

@@ -271,3 +271,28 @@ def test_levels_stand_side_by_side_in_a_study_and_its_report(run: Any, model_fil
     assert run("report", tmp_path).code == 0
     page = (tmp_path / "report.html").read_text()
     assert "level 1-5" in page
+
+
+def test_levels_that_a_chip_has_no_knob_for_are_named(run: Any, model_file: Path, tmp_path: Path) -> None:
+    """In the study's rows, beside its table, and in the report of the folder."""
+    study = tmp_path / "study.sqlite"
+    words = (model_file, "--chip", "dynapse2", "--samples", 20, "--chips", 1, "--noise", "mismatch=0.5", "-o", study)
+    made = run("calibrate", *words, "--level", "1-3")
+    reason = "level 1 (normalisation): needs threshold or bias per neuron, core, layer; the chip has gain per core"
+    assert f"dynapse2: left out: {reason}" in made.err
+    (row,) = parsed(run("calibrate", *words, "--level", "1-3", "--json"))
+    assert row["left_out"].startswith(reason)
+    assert "level 2" not in row["left_out"]
+    assert run("report", tmp_path).code == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "levels left out" in page
+    assert reason in page
+
+
+def test_where_every_level_has_a_knob_none_is_left_out(run: Any, model_file: Path, tmp_path: Path) -> None:
+    words = ("calibrate", model_file, *SMALL, "--chips", 1, "--noise", "mismatch=0.5", "-o", tmp_path / "s.sqlite")
+    (row,) = parsed(run(*words, "--json"))
+    assert row["left_out"] == ""
+    assert "left out" not in run(*words).err
+    assert run("report", tmp_path).code == 0
+    assert "levels left out" not in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -20,6 +20,7 @@ from neurodeploy.errors import FileFormatError, MissingBackendError, Neurodeploy
 from neurodeploy.hw_models.noise import NoiseModel
 from neurodeploy.sweep.export import export
 from neurodeploy.sweep.store import Cell, Store, open_existing, records
+from neurodeploy.sweep.tables import left_out
 
 CELL = Cell("key", "loihi2", "modelled", "mismatch", 0.25, False, 3)
 CORRECT = np.array([[1, 0, 1, 1, 0, 1, 1, 1, 0, 1], [0] * 10, [1] * 10], dtype=bool)
@@ -316,3 +317,14 @@ def test_parquet_needs_a_package_that_is_named(tmp_path: Path, monkeypatch: pyte
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
         with pytest.raises(MissingBackendError, match="pip install pyarrow"):
             export(store, path)
+
+
+@pytest.mark.parametrize("detail", ["", "{", "5", "[5]", '[{"level": 1}]'])
+def test_damaged_details_of_a_calibration_are_named(detail: str) -> None:
+    with pytest.raises(sqlite3.DatabaseError, match="details of a calibration are damaged"):
+        left_out(detail)
+    assert left_out("[]") == ""
+    steps = (
+        '[{"level": 2, "name": "one gain", "refused": ""}, {"level": 4, "name": "per neuron", "refused": "no knob"}]'
+    )
+    assert left_out(steps) == "level 4 (per neuron): no knob"

@@ -144,6 +144,8 @@ def test_what_is_sure_of_the_samples_part() -> None:
     found = judge(Point(NoiseModel(mismatch=0.1)), correct, 0.01, 10, "two-level")
     assert found.floor == pytest.approx(found.drawn * np.sqrt(least / components(x).total))
     assert 0 < found.floor < found.fixed
+    half = (found.floor + found.fixed) / 2  # neither sure nor likely
+    assert "most of it of the test samples: take more --samples, or" in found.in_words(half)
 
 
 def test_what_is_said_where_the_most_chips_are_reached() -> None:
