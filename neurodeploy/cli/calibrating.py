@@ -195,8 +195,9 @@ def _check_analogue(names: str) -> None:
     for name in names.split(","):
         if name.strip() in XYLO_CHIPS:
             raise UsageError(
-                f"--chip {name}: has {', '.join(knob.name for knob in KNOBS)}, but is digital: every chip computes the "
-                "same, no measurement tells one from another, and there is nothing to calibrate"
+                f"--chip {name}: has {', '.join(knob.name for knob in KNOBS)}, shifts of decays per neuron, but is "
+                "digital: every chip computes the same, no measurement tells one from another, and there is nothing to "
+                "calibrate"
             )
 
 
